@@ -1,0 +1,3 @@
+"""backup-gateway."""
+
+__version__ = "0.1.0"

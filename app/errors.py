@@ -1,0 +1,246 @@
+"""The catalogue of expected failures: one class each; `code` is stable for ever, `retry` says if another try can help.
+
+The first line of a docstring is the public sentence; an instance may say it more precisely.
+What is not in this tree is a defect: it is masked from clients and logged with a reference id.
+"""
+
+from typing import ClassVar
+
+
+class GatewayError(Exception):
+    """The request failed."""
+
+    code: ClassVar[str] = "INTERNAL"
+    retry: ClassVar[bool] = False
+
+    def __init__(self, message: str | None = None) -> None:
+        self.message = message or (type(self).__doc__ or "").partition("\n")[0]
+        super().__init__(self.message)
+
+
+# --- what GraphQL shows as the six UserError types -----------------------------------------
+
+
+class UserError(GatewayError):
+    """The request cannot be carried out. `code` narrows the six types down; `path` names the argument."""
+
+    def __init__(
+        self, message: str | None = None, *, code: str | None = None, path: tuple[str, ...] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.reason = code or type(self).code
+        self.path = path
+
+
+class NotFound(UserError):
+    """There is no such object."""
+
+    code = "NOT_FOUND"
+
+
+class InvalidInput(UserError):
+    """An argument has a value that cannot be used."""
+
+    code = "INVALID_INPUT"
+
+
+class InvalidState(UserError):
+    """The object is not in a state that allows this."""
+
+    code = "INVALID_STATE"
+
+
+class Conflict(UserError):
+    """The request contradicts another one."""
+
+    code = "CONFLICT"
+
+
+class NotPermitted(UserError):
+    """Your API key does not allow this."""
+
+    code = "NOT_PERMITTED"
+
+
+class StorageRefused(UserError):
+    """Backblaze B2 did not accept the request."""
+
+    code = "STORAGE"
+
+
+# --- storage --------------------------------------------------------------------------------
+
+
+class StorageError(GatewayError):
+    """Backblaze B2 failed."""
+
+    code = "STORAGE_FAILED"
+
+
+class StorageUnavailable(StorageError):
+    """Backblaze B2 cannot be reached or is overloaded; try again later."""
+
+    code = "STORAGE_UNAVAILABLE"
+    retry = True
+
+
+class StorageCredentials(StorageError):
+    """Backblaze B2 refuses the application key; create a new one and update the integration."""
+
+    code = "STORAGE_CREDENTIALS"
+
+
+class StorageCapability(StorageError):
+    """The application key lacks a capability that backups need."""
+
+    code = "STORAGE_CAPABILITY"
+
+
+class StorageCapExceeded(StorageError):
+    """A cap of the Backblaze account is used up; raise it in the account's caps and alerts."""
+
+    code = "STORAGE_CAP_EXCEEDED"
+
+
+class BucketNotFound(StorageError):
+    """There is no such bucket, or the key is not allowed to see it."""
+
+    code = "BUCKET_NOT_FOUND"
+
+
+class BucketPublic(StorageError):
+    """The bucket is public: anybody could read the backups. Make it private."""
+
+    code = "BUCKET_PUBLIC"
+
+
+class BucketLifecycle(StorageError):
+    """A lifecycle rule of the bucket hides or deletes files under the prefix; remove the rule."""
+
+    code = "BUCKET_LIFECYCLE"
+
+
+class BucketObjectLock(StorageError):
+    """The bucket has a default Object Lock retention: backups could not be deleted. Remove it."""
+
+    code = "BUCKET_OBJECT_LOCK"
+
+
+class ObjectMissing(StorageError):
+    """The object is not in the bucket any more."""
+
+    code = "OBJECT_MISSING"
+
+
+class ObjectMismatch(StorageError):
+    """The object's bytes are not the ones that were saved."""
+
+    code = "OBJECT_MISMATCH"
+
+
+# --- running a command ----------------------------------------------------------------------
+
+
+class RunError(GatewayError):
+    """The run failed."""
+
+    code = "RUN_FAILED"
+
+
+class ExecutorUnavailable(RunError):
+    """The instance cannot run commands."""
+
+    code = "EXECUTOR_UNAVAILABLE"
+
+
+class ExecutorNotAllowed(RunError):
+    """The operator did not allow this folder to this hub."""
+
+    code = "EXECUTOR_NOT_ALLOWED"
+
+
+class CommandFailed(RunError):
+    """The command ended with a failure."""
+
+    code = "COMMAND_FAILED"
+
+
+class CommandKilled(RunError):
+    """The command was ended by a signal."""
+
+    code = "COMMAND_KILLED"
+
+
+class ExitUnknown(RunError):
+    """The command's exit status never arrived."""
+
+    code = "EXIT_UNKNOWN"
+
+
+class OutputNotClosed(RunError):
+    """The command exited, but something it started kept its output open."""
+
+    code = "OUTPUT_NOT_CLOSED"
+
+
+class OutputTooSmall(RunError):
+    """The command wrote fewer bytes than the policy demands."""
+
+    code = "OUTPUT_TOO_SMALL"
+
+
+class InputNotRead(RunError):
+    """The command exited before it had read the whole backup."""
+
+    code = "INPUT_NOT_READ"
+
+
+class TimedOut(RunError):
+    """The run took longer than its timeout."""
+
+    code = "TIMED_OUT"
+
+
+class Canceled(RunError):
+    """The run was cancelled."""
+
+    code = "CANCELED"
+
+
+class Interrupted(RunError):
+    """The worker went away in the middle; the instance holds part of a restore."""
+
+    code = "INTERRUPTED"
+
+
+class AttemptsUsedUp(RunError):
+    """The run was interrupted three times."""
+
+    code = "ATTEMPTS_USED_UP"
+
+
+class NotStarted(RunError):
+    """No worker could start the run in time."""
+
+    code = "NOT_STARTED"
+
+
+class OwnerLost(RunError):
+    """The worker's host is gone; nobody could end what it had started."""
+
+    code = "OWNER_LOST"
+
+
+class Fenced(RunError):
+    """Another worker took the run over."""
+
+    code = "FENCED"
+
+
+# --- starting up ------------------------------------------------------------------------------
+
+
+class StartError(GatewayError):
+    """The program cannot start; the message says what to do."""
+
+    code = "START_FAILED"

@@ -1,0 +1,79 @@
+"""What a transfer needs from a place where commands run; each executor keeps it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """One command to run: a string for `sh -c`."""
+
+    shell: str
+    variables: Mapping[str, str]
+    run_mark: str
+    """Unique to run and epoch; it is put into the environment so that leftovers can be found."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """An exit status that really arrived: `code` 0..255, or 128 + `signal`."""
+
+    code: int
+    signal: int | None = None
+
+
+class Execution(Protocol):
+    """A command that runs."""
+
+    @property
+    def trace(self) -> Mapping[str, str | int]:
+        """What `Executor.kill_leftovers` needs after a crash (pids with start times); stored with the run before any byte."""
+        ...
+
+    async def read_stdout(self, size: int) -> bytes:
+        """The next bytes; empty at the end of the stream."""
+        ...
+
+    async def read_stderr(self, size: int) -> bytes:
+        """The next bytes; empty at the end of the stream."""
+        ...
+
+    async def write_stdin(self, data: bytes) -> bool:
+        """Hand over bytes, waiting for the command to take them. False: the command reads no more."""
+        ...
+
+    async def end_stdin(self) -> int:
+        """Let the command see the end of input, once it has read everything.
+
+        Waits until nothing is left in the pipe or the command has exited, and returns how many
+        bytes it left unread (0: the end mark was given).
+        """
+        ...
+
+    async def wait(self) -> Exit:
+        """The exit status. Raises ExitUnknown where none arrived (the guard died)."""
+        ...
+
+    async def kill(self) -> None:
+        """Kill the whole process tree, the input still open; returns when nothing is left. Idempotent."""
+        ...
+
+    async def aclose(self) -> None:
+        """Kill what is left and release everything. Idempotent."""
+        ...
+
+
+class Executor(Protocol):
+    """A place where commands run."""
+
+    async def start(self, command: Command, *, feeds_stdin: bool) -> Execution:
+        """Start a command. `feeds_stdin` False: its stdin is /dev/null.
+
+        Raises ExecutorUnavailable, ExecutorNotAllowed.
+        """
+        ...
+
+    async def kill_leftovers(self, trace: Mapping[str, str | int], run_mark: str) -> None:
+        """Kill what a former owner of the run left running; returns when nothing is left."""
+        ...

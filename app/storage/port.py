@@ -1,0 +1,96 @@
+"""What the transfer and the duties need from object storage; `b2.py` keeps it."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredObject:
+    """One file version in the bucket."""
+
+    file_id: str
+    name: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnfinishedUpload:
+    file_id: str
+    name: str
+
+
+class Upload(Protocol):
+    """An upload of unknown length that is under way."""
+
+    @property
+    def bytes_stored(self) -> int:
+        """Bytes that B2 has confirmed so far (whole parts)."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Take the next bytes; waits while enough parts are in flight (back-pressure).
+
+        Raises StorageError once a part used up its retries.
+        """
+        ...
+
+    async def finish(self) -> StoredObject:
+        """Store the rest and return what B2 confirmed; its size is exactly the bytes written."""
+        ...
+
+    async def cancel(self) -> None:
+        """Remove everything that was sent. Never raises StorageError: what is left is reclaimed by name."""
+        ...
+
+
+class Storage(Protocol):
+    """One integration's bucket. Names are full names, prefix included."""
+
+    async def start_upload(
+        self,
+        name: str,
+        *,
+        info: Mapping[str, str],
+        on_file_id: Callable[[str], Awaitable[None]],
+    ) -> Upload:
+        """Begin an upload. `on_file_id` is awaited with the large file's id before any part is sent.
+
+        A stream shorter than one part becomes one plain upload: then `on_file_id` is not called.
+        """
+        ...
+
+    async def put(self, name: str, data: bytes, *, info: Mapping[str, str], content_type: str) -> StoredObject:
+        """Store a small object whole. After a retried upload only the returned version is left."""
+        ...
+
+    def read(self, file_id: str, *, size: int, start: int = 0) -> AsyncIterator[bytes]:
+        """Stream an object's bytes from `start`, resuming cut connections at the byte.
+
+        Raises ObjectMissing, ObjectMismatch (another size than `size`), StorageError.
+        """
+        ...
+
+    async def stat(self, file_id: str) -> StoredObject | None:
+        """The file version, or None where B2 says that it is not there."""
+        ...
+
+    async def versions(self, name: str) -> list[StoredObject]:
+        """All versions of exactly this name."""
+        ...
+
+    async def unfinished(self, prefix: str) -> list[UnfinishedUpload]:
+        """Unfinished large files below the prefix."""
+        ...
+
+    async def delete(self, file_id: str, name: str) -> None:
+        """Delete one file version; one that is not there counts as deleted."""
+        ...
+
+    async def cancel_unfinished(self, file_id: str) -> None:
+        """Cancel an unfinished large file; one that is not there counts as cancelled."""
+        ...
+
+    async def probe(self) -> None:
+        """Check everything that backups need: key, capabilities, bucket, rules; write, read and delete a small object."""
+        ...
