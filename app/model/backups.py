@@ -1,0 +1,75 @@
+"""Backups: their states, the legal moves between them, and what a record says."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from app.model.runs import Requester, RunError
+
+
+class BackupState(StrEnum):
+    QUEUED = "QUEUED"
+    SAVING = "SAVING"
+    LIVE = "LIVE"
+    DELETING = "DELETING"
+    DELETED = "DELETED"
+    FAILED = "FAILED"
+    CANCELED = "CANCELED"
+    SKIPPED = "SKIPPED"
+
+
+class BackupTrigger(StrEnum):
+    SCHEDULE = "SCHEDULE"
+    MANUAL = "MANUAL"
+    PRE_RESTORE = "PRE_RESTORE"
+    RECOVERED = "RECOVERED"
+
+
+_S = BackupState
+MOVES: dict[BackupState, frozenset[BackupState]] = {
+    _S.QUEUED: frozenset({_S.SAVING, _S.FAILED, _S.CANCELED}),
+    _S.SAVING: frozenset({_S.LIVE, _S.QUEUED, _S.FAILED, _S.CANCELED}),
+    _S.LIVE: frozenset({_S.DELETING}),
+    _S.DELETING: frozenset({_S.DELETED, _S.LIVE}),
+    _S.DELETED: frozenset(),
+    _S.FAILED: frozenset({_S.DELETED}),
+    _S.CANCELED: frozenset({_S.DELETED}),
+    _S.SKIPPED: frozenset({_S.DELETED}),
+}
+"""DELETING to LIVE is `undeleteContainer` within the grace."""
+
+OPEN = frozenset({_S.QUEUED, _S.SAVING})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backup:
+    """A record, with what its run says of it."""
+
+    id: UUID
+    hub_id: UUID
+    container_id: UUID
+    instance_id: UUID | None
+    instance_hostname: str
+    integration_id: UUID
+    bucket: str
+    state: BackupState
+    trigger: BackupTrigger
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    backup_command: str
+    restore_command: str | None
+    object_name: str | None
+    file_id: str | None
+    size_bytes: int | None
+    sha256: bytes | None
+    exit_code: int | None
+    error: RunError | None
+    bytes_read: int
+    bytes_stored: int
+    bytes_per_second: int | None
+    progress_at: datetime | None
+    log_bytes: int
+    log_truncated: bool
+    requested_by: Requester

@@ -1,0 +1,51 @@
+"""Containers and their instances: the workloads that have backups, and the places where commands run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+
+class ContainerState(StrEnum):
+    LIVE = "LIVE"
+    DELETING = "DELETING"
+    DELETED = "DELETED"
+
+
+class InstanceState(StrEnum):
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
+    STOPPED = "STOPPED"
+    UNREACHABLE = "UNREACHABLE"
+    GONE = "GONE"
+    DELETING = "DELETING"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    id: UUID
+    hub_id: UUID
+    identifier: str
+    name: str
+    stateful: bool
+    labels: Mapping[str, str]
+    state: ContainerState
+    deleting_since: datetime | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    id: UUID
+    hub_id: UUID
+    container_id: UUID
+    hostname: str
+    state: InstanceState
+    executor: str
+    host: str | None
+    folder: str | None
+    variable_names: tuple[str, ...]
+    scratch: bool
+    created_at: datetime
+    removed_at: datetime | None

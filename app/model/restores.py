@@ -1,0 +1,68 @@
+"""Restores: their states and phases, and what a record says."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from app.model.runs import Requester, RunError
+
+
+class RestoreState(StrEnum):
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELED = "CANCELED"
+
+
+class RestorePhase(StrEnum):
+    PREPARING = "PREPARING"
+    SAVING_TARGET = "SAVING_TARGET"
+    TRANSFERRING = "TRANSFERRING"
+    WAITING_FOR_COMMAND = "WAITING_FOR_COMMAND"
+    CHECKING = "CHECKING"
+
+
+class RestoreTrigger(StrEnum):
+    MANUAL = "MANUAL"
+    VERIFICATION = "VERIFICATION"
+
+
+_S = RestoreState
+MOVES: dict[RestoreState, frozenset[RestoreState]] = {
+    _S.QUEUED: frozenset({_S.RUNNING, _S.FAILED, _S.CANCELED}),
+    _S.RUNNING: frozenset({_S.SUCCEEDED, _S.QUEUED, _S.FAILED, _S.CANCELED}),
+    _S.SUCCEEDED: frozenset(),
+    _S.FAILED: frozenset(),
+    _S.CANCELED: frozenset(),
+}
+"""RUNNING to QUEUED only where no byte had reached the command."""
+
+ENDED = frozenset({_S.SUCCEEDED, _S.FAILED, _S.CANCELED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restore:
+    """A record, with what its run says of it."""
+
+    id: UUID
+    hub_id: UUID
+    container_id: UUID
+    instance_id: UUID
+    backup_id: UUID
+    state: RestoreState
+    trigger: RestoreTrigger
+    phase: RestorePhase
+    bytes_total: int
+    bytes_delivered: int
+    bytes_per_second: int | None
+    progress_at: datetime | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    exit_code: int | None
+    error: RunError | None
+    log_bytes: int
+    log_truncated: bool
+    requested_by: Requester

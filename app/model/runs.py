@@ -1,0 +1,67 @@
+"""A run: a backup or restore being carried out, with its owner, epoch, attempt, deadline and log."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+MAX_ATTEMPTS = 3
+
+
+class RunKind(StrEnum):
+    BACKUP = "BACKUP"
+    RESTORE = "RESTORE"
+    VERIFICATION = "VERIFICATION"
+
+
+class LogStream(StrEnum):
+    STDERR = "STDERR"
+    STDOUT_TAIL = "STDOUT_TAIL"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requester:
+    """Who asked for a run. kind: API_KEY, SCHEDULE or GATEWAY."""
+
+    kind: str
+    id: UUID | None
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    id: UUID
+    hub_id: UUID
+    kind: RunKind
+    container_id: UUID
+    instance_id: UUID | None
+    place: str
+    command: str
+    timeout: timedelta
+    epoch: int
+    attempt: int
+    owner: str | None
+    cancel: bool
+    touched: bool
+    """A byte reached the restore command: it is never run again by itself."""
+    trace: dict[str, Any] | None
+    start_by: datetime
+    deadline_at: datetime | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogEntry:
+    sequence: int
+    at: datetime
+    stream: LogStream
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunError:
+    code: str
+    message: str

@@ -1,0 +1,1 @@
+"""SQL that travels with the package: migrations and named queries."""
