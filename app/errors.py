@@ -1,5 +1,6 @@
-"""The catalogue of expected failures: one class each; `code` is stable for ever, `retry` says if another try can help.
+"""The catalogue of expected failures: one class each.
 
+`code` is stable for ever, `retry` says if another try can help.
 The first line of a docstring is the public sentence; an instance may say it more precisely.
 What is not in this tree is a defect: it is masked from clients and logged with a reference id.
 """
@@ -22,10 +23,17 @@ class GatewayError(Exception):
 
 
 class UserError(GatewayError):
-    """The request cannot be carried out. `code` narrows the six types down; `path` names the argument."""
+    """The request cannot be carried out.
+
+    `reason` narrows the six types down; `path` names the argument.
+    """
 
     def __init__(
-        self, message: str | None = None, *, code: str | None = None, path: tuple[str, ...] | None = None
+        self,
+        message: str | None = None,
+        *,
+        code: str | None = None,
+        path: tuple[str, ...] | None = None,
     ) -> None:
         super().__init__(message)
         self.reason = code or type(self).code

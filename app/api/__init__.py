@@ -1,0 +1,1 @@
+"""GraphQL: how the gateway looks from outside."""

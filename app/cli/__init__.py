@@ -1,0 +1,1 @@
+"""The command line: the client (public API only) and the operator."""

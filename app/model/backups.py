@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
+from app.errors import UserError
 from app.model.runs import Requester, RunError
 
 
@@ -73,3 +74,36 @@ class Backup:
     log_bytes: int
     log_truncated: bool
     requested_by: Requester
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupFilter:
+    container_id: UUID | None = None
+    instance_id: UUID | None = None
+    states: tuple[BackupState, ...] | None = None
+    """None: all but DELETED."""
+    trigger: BackupTrigger | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredBackup:
+    """The proofs that LIVE needs: what B2 confirmed, and the hashes of exactly these bytes."""
+
+    file_id: str
+    manifest_file_id: str
+    size_bytes: int
+    sha256: bytes
+    chunk_hashes: bytes
+    """SHA-256 of each 4 MiB chunk, joined."""
+    exit_code: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deletion:
+    """The answer of `deleteBackups` for one id; `refusal` is a catalogue error, None: accepted."""
+
+    id: str
+    backup: Backup | None
+    refusal: UserError | None

@@ -1,4 +1,4 @@
-"""Containers and their instances: the workloads that have backups, and the places where commands run."""
+"""Containers, and their instances: the places where commands run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -49,3 +49,33 @@ class Instance:
     scratch: bool
     created_at: datetime
     removed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewContainer:
+    identifier: str
+    name: str
+    stateful: bool
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewInstance:
+    """What `createInstance` asks for. `host` and `folder` belong to the `process` executor."""
+
+    container_id: UUID
+    hostname: str
+    state: InstanceState
+    executor: str
+    host: str | None
+    folder: str | None
+    variables: Mapping[str, str]
+    scratch: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerFilter:
+    identifier: str | None = None
+    stateful: bool | None = None
+    states: tuple[ContainerState, ...] | None = None
+    """None: all but DELETED."""

@@ -1,6 +1,6 @@
 """A hub's connection to Backblaze B2."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
@@ -35,3 +35,24 @@ class Integration:
     error_message: str | None
     verified_at: datetime | None
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewIntegration:
+    name: str
+    key_id: str
+    key: str = field(repr=False)
+    bucket: str
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageAccess:
+    """What a worker needs to reach an integration's bucket; the key is unsealed, never logged."""
+
+    integration_id: UUID
+    realm: Realm
+    key_id: str
+    key: str = field(repr=False)
+    bucket: str
+    prefix: str

@@ -19,8 +19,9 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """`limit` rows before or after a place. `backwards`: the last ones before `before` (or of the list).
+    """`limit` rows before or after a place.
 
+    `backwards`: the last ones before `before` (or of the list).
     `ascending`: oldest first. Exactly one of `after` and `before` at most is given by a client that
     pages; both together bound the window.
     """

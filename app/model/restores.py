@@ -66,3 +66,13 @@ class Restore:
     log_bytes: int
     log_truncated: bool
     requested_by: Requester
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreFilter:
+    container_id: UUID | None = None
+    backup_id: UUID | None = None
+    instance_id: UUID | None = None
+    states: tuple[RestoreState, ...] | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None

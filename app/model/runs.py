@@ -1,4 +1,4 @@
-"""A run: a backup or restore being carried out, with its owner, epoch, attempt, deadline and log."""
+"""A run: a backup or restore being carried out; it has an owner, an epoch, a deadline, a log."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta

@@ -1,0 +1,1 @@
+"""One function a named query: rows to model, no decisions."""

@@ -1,0 +1,1 @@
+"""Decisions: one function is one use case is one transaction."""

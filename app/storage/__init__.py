@@ -1,0 +1,1 @@
+"""Object storage: Backblaze B2 and the embedded one."""

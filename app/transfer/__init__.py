@@ -1,0 +1,1 @@
+"""The heart: bytes between a command and storage; no SQL."""

@@ -1,0 +1,1 @@
+"""ASGI: routes, credentials, protocols."""
