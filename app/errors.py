@@ -245,6 +245,16 @@ class Fenced(RunError):
     code = "FENCED"
 
 
+# --- the database -----------------------------------------------------------------------------
+
+
+class DatabaseUnavailable(GatewayError):
+    """The database cannot be reached; try again in a moment."""
+
+    code = "DATABASE_UNAVAILABLE"
+    retry = True
+
+
 # --- starting up ------------------------------------------------------------------------------
 
 
