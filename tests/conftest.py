@@ -30,7 +30,15 @@ LEAN = {
     "max_connections": "200",
 }
 
+ROOM = 2 * 1024**3
+
 T = TypeVar("T")
+
+
+def choose_fast_folder() -> str | None:
+    """Memory, where there is enough of it: a database is copied there in 10 ms instead of 270."""
+    memory = Path("/dev/shm")
+    return str(memory) if memory.is_dir() and shutil.disk_usage(memory).free > ROOM else None
 
 
 def run_apart(work: Coroutine[Any, Any, T]) -> T:
@@ -54,7 +62,7 @@ def server_dsn() -> Iterator[str]:
         yield given
         return
     # Not tmp_path: pytest closes it, and as root PostgreSQL runs as somebody else.
-    home = Path(tempfile.mkdtemp(prefix="pg-"))
+    home = Path(tempfile.mkdtemp(prefix="pg-", dir=choose_fast_folder()))
     pg_bin = os.environ.get("PG_BIN")
     server = EmbeddedPostgres(home, pg_bin=Path(pg_bin) if pg_bin else None, settings=LEAN)
     try:
