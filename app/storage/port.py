@@ -1,6 +1,6 @@
 """What the transfer and the duties need from object storage; `b2.py` keeps it."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -40,7 +40,10 @@ class Upload(Protocol):
         ...
 
     async def cancel(self) -> None:
-        """Remove everything that was sent. Never raises StorageError: what is left is reclaimed by name."""
+        """Remove everything that was sent.
+
+        Never raises StorageError: what is left is reclaimed by name.
+        """
         ...
 
 
@@ -54,17 +57,20 @@ class Storage(Protocol):
         info: Mapping[str, str],
         on_file_id: Callable[[str], Awaitable[None]],
     ) -> Upload:
-        """Begin an upload. `on_file_id` is awaited with the large file's id before any part is sent.
+        """Begin an upload.
 
+        `on_file_id` is awaited with the large file's id before any part is sent.
         A stream shorter than one part becomes one plain upload: then `on_file_id` is not called.
         """
         ...
 
-    async def put(self, name: str, data: bytes, *, info: Mapping[str, str], content_type: str) -> StoredObject:
+    async def put(
+        self, name: str, data: bytes, *, info: Mapping[str, str], content_type: str
+    ) -> StoredObject:
         """Store a small object whole. After a retried upload only the returned version is left."""
         ...
 
-    def read(self, file_id: str, *, size: int, start: int = 0) -> AsyncIterator[bytes]:
+    def read(self, file_id: str, *, size: int, start: int = 0) -> AsyncGenerator[bytes, None]:
         """Stream an object's bytes from `start`, resuming cut connections at the byte.
 
         Raises ObjectMissing, ObjectMismatch (another size than `size`), StorageError.
@@ -92,5 +98,8 @@ class Storage(Protocol):
         ...
 
     async def probe(self) -> None:
-        """Check everything that backups need: key, capabilities, bucket, rules; write, read and delete a small object."""
+        """Check everything that backups need.
+
+        Key, capabilities, bucket, rules; then write, read and delete a small object.
+        """
         ...
