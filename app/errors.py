@@ -146,6 +146,12 @@ class ObjectMismatch(StorageError):
     code = "OBJECT_MISMATCH"
 
 
+class PrefixInUse(StorageError):
+    """The bucket and prefix overlap those of another integration; choose another prefix."""
+
+    code = "PREFIX_IN_USE"
+
+
 # --- running a command ----------------------------------------------------------------------
 
 
@@ -253,6 +259,15 @@ class DatabaseUnavailable(GatewayError):
 
     code = "DATABASE_UNAVAILABLE"
     retry = True
+
+
+# --- secrets ----------------------------------------------------------------------------------
+
+
+class SecretUnreadable(GatewayError):
+    """A stored secret cannot be opened: the key that sealed it is not among those configured."""
+
+    code = "SECRET_UNREADABLE"
 
 
 # --- starting up ------------------------------------------------------------------------------

@@ -1,10 +1,31 @@
 """Containers, and their instances: the places where commands run."""
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 from uuid import UUID
+
+from app.errors import InvalidInput
+from app.model.texts import (
+    check_hostname,
+    check_identifier,
+    check_line,
+    check_name,
+    check_path,
+    check_text,
+)
+
+MOST_LABELS: Final = 64
+LONGEST_LABEL: Final = 1_000
+LONGEST_FOLDER_BYTES: Final = 1_000
+LONGEST_VARIABLES_BYTES: Final = 64 * 1024
+RESERVED_VARIABLES: Final = "BACKUP_GATEWAY_"
+"""The gateway finds what a run left behind by variables of its own."""
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class ContainerState(StrEnum):
@@ -69,7 +90,7 @@ class NewInstance:
     executor: str
     host: str | None
     folder: str | None
-    variables: Mapping[str, str]
+    variables: Mapping[str, str] = field(repr=False)
     scratch: bool
 
 
@@ -79,3 +100,108 @@ class ContainerFilter:
     stateful: bool | None = None
     states: tuple[ContainerState, ...] | None = None
     """None: all but DELETED."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceFilter:
+    """Instances that were removed are never listed."""
+
+    container_id: UUID | None = None
+    hostname: str | None = None
+    states: tuple[InstanceState, ...] | None = None
+    scratch: bool | None = None
+
+
+SETTABLE: Final = frozenset(
+    {InstanceState.RUNNING, InstanceState.PAUSED, InstanceState.STOPPED, InstanceState.GONE}
+)
+"""What `createInstance` and `updateInstance` may say; the other states are the gateway's."""
+
+
+def check_container(new: NewContainer) -> None:
+    """Raise InvalidInput where a container cannot be made like this."""
+    check_identifier(new.identifier, what="The identifier", path=("identifier",))
+    check_name(new.name, what="The name", path=("name",))
+    check_labels(new.labels)
+
+
+def check_labels(labels: Mapping[str, str]) -> None:
+    """Raise InvalidInput for too many labels, and for one that cannot be kept."""
+    if len(labels) > MOST_LABELS:
+        raise InvalidInput(
+            f"There are {len(labels)} labels; at most {MOST_LABELS} are allowed.", path=("labels",)
+        )
+    for name, value in labels.items():
+        check_name(name, what="A label's name", path=("labels",))
+        check_line(value, what=f"The label {name}", path=("labels", name), longest=LONGEST_LABEL)
+
+
+def check_instance(new: NewInstance) -> None:
+    """Raise InvalidInput where an instance cannot be made like this.
+
+    `host` may still be None: then the gateway's default is taken.
+    """
+    check_hostname(new.hostname, what="The hostname", path=("hostname",))
+    check_state(new.state)
+    check_variables(new.variables)
+    match new.executor:
+        case "process":
+            if new.folder is None:
+                raise InvalidInput(
+                    "An instance of the executor `process` needs a folder.", path=("folder",)
+                )
+            check_folder(new.folder)
+            if new.host is not None:
+                check_hostname(new.host, what="The host", path=("host",))
+        case "docker":
+            raise InvalidInput(
+                "The executor `docker` is not available on this gateway; use `process`.",
+                code="EXECUTOR_UNAVAILABLE",
+                path=("executor",),
+            )
+        case _:
+            raise InvalidInput("There is no such executor; use `process`.", path=("executor",))
+
+
+def check_state(state: InstanceState) -> None:
+    """Raise InvalidInput for a state that only the gateway itself gives."""
+    if state not in SETTABLE:
+        names = ", ".join(sorted(SETTABLE))
+        raise InvalidInput(
+            f"The state {state} is set by the gateway alone; use one of {names}.", path=("state",)
+        )
+
+
+def check_folder(folder: str) -> None:
+    """A folder below the hub's root. Raises InvalidInput."""
+    check_path(folder, what="The folder", path=("folder",), longest_bytes=LONGEST_FOLDER_BYTES)
+
+
+def check_variables(variables: Mapping[str, str]) -> None:
+    """Raise InvalidInput where these cannot be a command's environment. Never shows a value."""
+    size = 0
+    for name, value in variables.items():
+        check_text(name, what="A variable's name", path=("variables",), longest=200)
+        if not _VARIABLE.fullmatch(name):
+            raise InvalidInput(
+                "A variable's name may hold letters, digits and _, and begins with no digit.",
+                path=("variables",),
+            )
+        if name.startswith(RESERVED_VARIABLES):
+            raise InvalidInput(
+                f"Variables that begin with {RESERVED_VARIABLES} are the gateway's own;"
+                f" rename {name}.",
+                path=("variables", name),
+            )
+        check_text(
+            value,
+            what=f"The variable {name}",
+            path=("variables", name),
+            longest=LONGEST_VARIABLES_BYTES,
+        )
+        size += len(name.encode()) + len(value.encode())
+    if size > LONGEST_VARIABLES_BYTES:
+        raise InvalidInput(
+            f"The variables take {size} bytes; at most {LONGEST_VARIABLES_BYTES} are allowed.",
+            path=("variables",),
+        )
