@@ -45,12 +45,14 @@ create table integrations (
     state text not null check (state in ('VERIFYING', 'LIVE', 'FAILED', 'DELETING', 'DELETED')),
     error_code text,
     error_message text,
-    verify_requested_at timestamptz not null default now(),
+    -- When a worker checks it next; also tells a check that something has changed since it began.
+    check_at timestamptz not null default now(),
     verified_at timestamptz,
     created_at timestamptz not null default now()
 );
 create index integrations_hub on integrations (hub_id, created_at desc, id desc);
 create index integrations_place on integrations (bucket, prefix);
+create index integrations_due on integrations (check_at) where state in ('VERIFYING', 'LIVE', 'FAILED');
 
 create table containers (
     id uuid primary key default gen_random_uuid(),
