@@ -184,7 +184,7 @@ def parse_manifest(data: bytes) -> Manifest:
     """Read what `Manifest.encode` wrote. Raises ObjectMismatch where it is anything else."""
     try:
         document = json.loads(data)
-        version = document["formatVersion"]
+        version = _count(document["formatVersion"])
     except (ValueError, KeyError, TypeError, RecursionError):
         raise ObjectMismatch("The manifest cannot be read.") from None
     if version != FORMAT_VERSION:

@@ -141,7 +141,7 @@ def test_what_is_not_exactly_our_name_is_not_ours(place, prefix):
 
 
 @given(place=PLACES)
-def test_file_info_fits_into_the_ten_headers_of_b2_and_has_no_secret_place(place):
+def test_file_info_says_whose_the_object_is(place):
     info = place.file_info()
     assert info == {
         "installation": str(place.installation_id),
