@@ -17,6 +17,8 @@ from app.postgres.embedded import EmbeddedPostgres
 from app.postgres.migrate import migrate
 from app.postgres.pool import Database
 
+pytest_plugins = ["tests.programs"]
+
 GATEWAY_ROLE = "backup_gateway_gateway"
 WORKER_ROLE = "backup_gateway_worker"
 
