@@ -40,6 +40,13 @@ MOVES: dict[BackupState, frozenset[BackupState]] = {
 }
 """DELETING to LIVE is `undeleteContainer` within the grace."""
 
+
+def check_move(old: BackupState, new: BackupState) -> None:
+    """Raise ValueError where no backup may ever move like this: the caller is wrong."""
+    if new not in MOVES[old]:
+        raise ValueError(f"{old} to {new} is no move of a backup")
+
+
 OPEN = frozenset({_S.QUEUED, _S.SAVING})
 
 

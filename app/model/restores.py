@@ -39,6 +39,13 @@ MOVES: dict[RestoreState, frozenset[RestoreState]] = {
 }
 """RUNNING to QUEUED only where no byte had reached the command."""
 
+
+def check_move(old: RestoreState, new: RestoreState) -> None:
+    """Raise ValueError where no restore may ever move like this: the caller is wrong."""
+    if new not in MOVES[old]:
+        raise ValueError(f"{old} to {new} is no move of a restore")
+
+
 ENDED = frozenset({_S.SUCCEEDED, _S.FAILED, _S.CANCELED})
 
 

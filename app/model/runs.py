@@ -53,6 +53,19 @@ class Run:
     finished_at: datetime | None
 
 
+def run_mark(run_id: UUID, epoch: int) -> str:
+    """What the processes of one try of a run carry in their environment, so that they are found."""
+    return f"{run_id}-{epoch}"
+
+
+ANYWHERE = "anywhere"
+
+
+def place_of(executor: str, host: str | None) -> str:
+    """Where an instance's runs are carried out: only workers that reach the place claim them."""
+    return f"host:{host}" if executor == "process" and host else ANYWHERE
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogEntry:
     sequence: int
