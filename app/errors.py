@@ -146,6 +146,12 @@ class ObjectMismatch(StorageError):
     code = "OBJECT_MISMATCH"
 
 
+class KeyReachesNothing(StorageError):
+    """The new application key does not reach the backups that the old one stored."""
+
+    code = "KEY_REACHES_NOTHING"
+
+
 class PrefixInUse(StorageError):
     """The bucket and prefix overlap those of another integration; choose another prefix."""
 
@@ -268,6 +274,13 @@ class SecretUnreadable(GatewayError):
     """A stored secret cannot be opened: the key that sealed it is not among those configured."""
 
     code = "SECRET_UNREADABLE"
+
+
+class HandedOff(RunError):
+    """The worker stops; another one takes the run."""
+
+    code = "HANDED_OFF"
+    retry = True
 
 
 # --- starting up ------------------------------------------------------------------------------

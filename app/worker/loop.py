@@ -1,0 +1,146 @@
+"""The worker: consumes the queue, finds what it missed, does the duties, hands off at the end."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from uuid import UUID
+
+import structlog
+
+from app.errors import DatabaseUnavailable, GatewayError, HandedOff
+from app.service import sweeps
+from app.worker import probe, reclaim, sweep
+from app.worker.parts import Parts
+from app.worker.progress import ProgressWriter
+from app.worker.renewal import end_the_lost, renew_leases
+from app.worker.run import carry_out
+from app.worker.running import Roster
+
+HAND_OFF_SECONDS = 20
+"""How long ending the commands and recording it may take after the drain."""
+PAUSE_SECONDS = 1.0
+
+log = structlog.get_logger()
+
+
+class Worker:
+    """One worker process's loops; `run` ends by itself some time after `stop` was called."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._roster = Roster()
+        self._slots = asyncio.Semaphore(parts.runs)
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Claim nothing more, let runs go on for the drain time, then hand them off."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        parts = self._parts
+        log.info("worker starts", owner=parts.owner, places=list(parts.places), runs=parts.runs)
+        async with asyncio.TaskGroup() as support:
+            loops = [
+                support.create_task(ProgressWriter(parts, self._roster).run()),
+                support.create_task(renew_leases(parts, self._roster)),
+                support.create_task(end_the_lost(self._roster)),
+            ]
+            async with asyncio.TaskGroup() as runs:
+                duties = [
+                    runs.create_task(self._consume()),
+                    runs.create_task(self._sweep(runs)),
+                    runs.create_task(self._duty("duty:reclaims", reclaim.carry_out_due)),
+                    runs.create_task(self._duty("duty:integrations", probe.carry_out_due)),
+                    runs.create_task(self._sweep_slowly()),
+                ]
+                await self._stopping.wait()
+                for duty in duties:
+                    duty.cancel()
+                await self._drain()
+            for loop in loops:
+                loop.cancel()
+        log.info("worker has stopped")
+
+    async def _drain(self) -> None:
+        if not len(self._roster):
+            return
+        seconds = self._parts.times.drain
+        log.info("worker drains", runs=len(self._roster), seconds=seconds)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._roster.wait_until_empty()
+        except TimeoutError:
+            for running in self._roster:
+                running.stop(HandedOff())
+            try:
+                async with asyncio.timeout(HAND_OFF_SECONDS):
+                    await self._roster.wait_until_empty()
+            except TimeoutError:
+                log.warning("runs are left to be taken over", runs=len(self._roster))
+
+    async def _handle(self, run_id: UUID) -> None:
+        """Carry out one run, in its turn; nothing that goes wrong with it ends the worker."""
+        if self._stopping.is_set():
+            return
+        async with self._slots:
+            try:
+                await carry_out(self._parts, self._roster, run_id)
+            except DatabaseUnavailable:
+                log.warning("a run waits for the database", run=str(run_id))
+            except GatewayError as error:
+                log.warning("a run could not be carried out", run=str(run_id), code=error.code)
+            except Exception:
+                log.exception("a run could not be carried out", run=str(run_id))
+
+    async def _consume(self) -> None:
+        await self._parts.queue.consume(
+            self._parts.places, self._handle, concurrency=self._parts.runs
+        )
+
+    async def _sweep(self, runs: asyncio.TaskGroup) -> None:
+        """Find the runs that no hint told of: a hint may come late or never."""
+        handled: set[UUID] = set()
+
+        async def handle(run_id: UUID) -> None:
+            try:
+                await self._handle(run_id)
+            finally:
+                handled.discard(run_id)
+
+        async def look() -> int:
+            if self._slots.locked():
+                return 0
+            waiting = await sweeps.waiting_runs(
+                self._parts.database, self._parts.places, self._parts.runs
+            )
+            for run_id in waiting:
+                if run_id not in handled and run_id not in self._roster:
+                    handled.add(run_id)
+                    runs.create_task(handle(run_id))
+            return 0
+
+        await self._repeat("duty:runs", self._parts.times.sweep, look)
+
+    async def _sweep_slowly(self) -> None:
+        async def look() -> int:
+            await sweep.end_what_is_over(self._parts)
+            return 0
+
+        await self._repeat("duty:sweep", self._parts.times.sweep, look)
+
+    async def _duty(self, topic: str, carry_out_due: Callable[[Parts], Awaitable[int]]) -> None:
+        await self._repeat(topic, self._parts.times.sweep, lambda: carry_out_due(self._parts))
+
+    async def _repeat(self, topic: str, seconds: float, look: Callable[[], Awaitable[int]]) -> None:
+        """Look when told to and every few seconds; at once again while there was something."""
+        with self._parts.listener.subscribe(topic) as mailbox:
+            while True:
+                found = 0
+                try:
+                    found = await look()
+                except DatabaseUnavailable:
+                    log.warning("a duty waits for the database", duty=topic)
+                except Exception:
+                    log.exception("a duty failed", duty=topic)
+                    await asyncio.sleep(PAUSE_SECONDS)
+                if not found:
+                    await mailbox.wait(seconds)
