@@ -150,10 +150,3 @@ def realm_of(key_id: str, embedded_key_prefix: str | None) -> Realm:
     if embedded_key_prefix and key_id.startswith(embedded_key_prefix):
         return Realm.EMBEDDED
     return Realm.BACKBLAZE
-
-
-def overlap(prefix: str, other: str) -> bool:
-    """Whether a name below one prefix can be below the other too."""
-    if not prefix or not other:
-        return True
-    return f"{prefix}/".startswith(f"{other}/") or f"{other}/".startswith(f"{prefix}/")

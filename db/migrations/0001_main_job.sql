@@ -1,6 +1,6 @@
 -- Why: the main job: hubs, keys, containers, instances, policies, integrations, runs, backups, restores, reclaims.
 -- Locks: none that matter, everything is new. Old code: there is none.
--- `:gateway` and `:worker` stand for the two role names that the migration runner was given.
+-- `"{gateway}"` and `"{worker}"` stand for the two role names that the migration runner was given.
 
 create table installation (
     only_row boolean primary key default true check (only_row),
@@ -51,7 +51,7 @@ create table integrations (
     created_at timestamptz not null default now()
 );
 create index integrations_hub on integrations (hub_id, created_at desc, id desc);
-create index integrations_place on integrations (bucket, prefix);
+create index integrations_place on integrations (lower(bucket));
 create index integrations_due on integrations (check_at) where state in ('VERIFYING', 'LIVE', 'FAILED');
 
 create table containers (
@@ -111,8 +111,8 @@ create table runs (
     place text not null,
     command text not null,
     timeout interval not null,
-    epoch integer not null default 0,
-    attempt integer not null default 0,
+    epoch bigint not null default 0,
+    attempt bigint not null default 0,
     owner text,
     cancel boolean not null default false,
     touched boolean not null default false,
@@ -123,7 +123,7 @@ create table runs (
     created_at timestamptz not null default now(),
     started_at timestamptz,
     finished_at timestamptz,
-    exit_code integer,
+    exit_code bigint,
     error_code text,
     error_message text,
     bytes_read bigint not null default 0,
@@ -145,7 +145,7 @@ create index runs_open_of_container on runs (container_id) where finished_at is 
 create table leases (
     instance_id uuid primary key references instances (id),
     run_id uuid,
-    epoch integer,
+    epoch bigint,
     owner text,
     lease_until timestamptz
 );
@@ -223,7 +223,7 @@ create table reclaims (
     name text not null,
     file_id text,
     not_before timestamptz not null default now(),
-    attempts integer not null default 0,
+    attempts bigint not null default 0,
     error_code text,
     error_message text,
     created_at timestamptz not null default now(),
@@ -259,29 +259,29 @@ begin
     ] loop
         execute format('alter table %I enable row level security', tenant);
         execute format(
-            'create policy hub on %I to :gateway using (hub_id = current_hub()) with check (hub_id = current_hub())',
+            'create policy hub on %I to "{gateway}" using (hub_id = current_hub()) with check (hub_id = current_hub())',
             tenant
         );
-        execute format('create policy every_hub on %I to :worker using (true) with check (true)', tenant);
-        execute format('grant select, insert, update, delete on %I to :worker', tenant);
-        execute format('grant select, insert, update on %I to :gateway', tenant);
+        execute format('create policy every_hub on %I to "{worker}" using (true) with check (true)', tenant);
+        execute format('grant select, insert, update, delete on %I to "{worker}"', tenant);
+        execute format('grant select, insert, update on %I to "{gateway}"', tenant);
     end loop;
 end $$;
 
 alter table hubs enable row level security;
-create policy hub on hubs to :gateway using (id = current_hub());
-create policy every_hub on hubs to :worker using (true);
-grant select on hubs, installation to :gateway, :worker;
-grant delete on backup_policies, idempotency_keys to :gateway;
+create policy hub on hubs to "{gateway}" using (id = current_hub());
+create policy every_hub on hubs to "{worker}" using (true);
+grant select on hubs, installation to "{gateway}", "{worker}";
+grant delete on backup_policies, idempotency_keys to "{gateway}";
 
 -- A lease belongs to its instance's hub.
 alter table leases enable row level security;
-create policy hub on leases to :gateway
+create policy hub on leases to "{gateway}"
 using (exists (select from instances where instances.id = leases.instance_id and instances.hub_id = current_hub()))
 with check (exists (select from instances where instances.id = leases.instance_id and instances.hub_id = current_hub()));
-create policy every_hub on leases to :worker using (true) with check (true);
-grant select, insert, update, delete on leases to :worker;
-grant select, insert on leases to :gateway;
+create policy every_hub on leases to "{worker}" using (true) with check (true);
+grant select, insert, update, delete on leases to "{worker}";
+grant select, insert on leases to "{gateway}";
 
 -- Before a key is known its hub is not: this looks up exactly one hash and gives nothing else away.
 create function authenticate(key_hash bytea)
@@ -295,4 +295,4 @@ as $$
         and (api_keys.expires_at is null or api_keys.expires_at > now())
 $$;
 revoke execute on function authenticate (bytea) from public;
-grant execute on function authenticate (bytea) to :gateway;
+grant execute on function authenticate (bytea) to "{gateway}";

@@ -1,0 +1,108 @@
+"""Statements about containers."""
+
+from collections.abc import Collection, Mapping
+from uuid import UUID
+
+import asyncpg
+
+from app.model.containers import Container, ContainerFilter, ContainerState, NewContainer
+from app.model.paging import Page, Slice
+from app.postgres.pool import Connection
+from app.postgres.statements import load
+from app.queries.pages import bounds, cut, goes_down
+
+_QUERIES = load("containers")
+_THERE = (ContainerState.LIVE, ContainerState.DELETING)
+
+
+async def get(connection: Connection, hub_id: UUID, id: UUID) -> Container | None:
+    return await _one(connection, "get", hub_id, id)
+
+
+async def lock(connection: Connection, hub_id: UUID, id: UUID) -> Container | None:
+    """Nobody else changes or holds it until the transaction ends."""
+    return await _one(connection, "lock", hub_id, id)
+
+
+async def hold(connection: Connection, hub_id: UUID, id: UUID) -> Container | None:
+    """Nobody changes it until the transaction ends; others may hold it too."""
+    return await _one(connection, "hold", hub_id, id)
+
+
+async def by_ids(
+    connection: Connection, hub_id: UUID, ids: Collection[UUID]
+) -> dict[UUID, Container]:
+    rows = await connection.fetch(_QUERIES["by_ids"], hub_id, list(ids))
+    return {row["id"]: _read(row) for row in rows}
+
+
+async def page(
+    connection: Connection, hub_id: UUID, filter: ContainerFilter, page: Page
+) -> Slice[Container]:
+    rows = await connection.fetch(
+        _QUERIES["page_down" if goes_down(page) else "page_up"],
+        hub_id,
+        *bounds(page),
+        *_filter(filter),
+        page.limit + 1,
+    )
+    return cut(rows, page, _read)
+
+
+async def count(connection: Connection, hub_id: UUID, filter: ContainerFilter) -> int:
+    return int(await connection.fetchval(_QUERIES["count"], hub_id, *_filter(filter)))
+
+
+async def create(connection: Connection, hub_id: UUID, new: NewContainer) -> Container | None:
+    """None where the identifier is taken."""
+    return await _one(
+        connection,
+        "create",
+        hub_id,
+        new.identifier,
+        new.name,
+        new.stateful,
+        dict(new.labels),
+    )
+
+
+async def update(
+    connection: Connection, hub_id: UUID, id: UUID, *, name: str, labels: Mapping[str, str]
+) -> Container | None:
+    """None unless it is LIVE."""
+    return await _one(connection, "update", hub_id, id, name, dict(labels))
+
+
+async def begin_deletion(connection: Connection, hub_id: UUID, id: UUID) -> Container | None:
+    """None unless it is LIVE."""
+    return await _one(connection, "begin_deletion", hub_id, id)
+
+
+async def cancel_runs(connection: Connection, hub_id: UUID, id: UUID) -> list[UUID]:
+    """Ask all its runs to end, and return which these are."""
+    rows = await connection.fetch(_QUERIES["cancel_runs"], hub_id, id)
+    return [row["id"] for row in rows]
+
+
+async def _one(connection: Connection, name: str, *arguments: object) -> Container | None:
+    row = await connection.fetchrow(_QUERIES[name], *arguments)
+    return None if row is None else _read(row)
+
+
+def _filter(filter: ContainerFilter) -> tuple[str | None, bool | None, list[str]]:
+    states = _THERE if filter.states is None else filter.states
+    return filter.identifier, filter.stateful, list(states)
+
+
+def _read(row: asyncpg.Record) -> Container:
+    return Container(
+        id=row["id"],
+        hub_id=row["hub_id"],
+        identifier=row["identifier"],
+        name=row["name"],
+        stateful=row["stateful"],
+        labels=row["labels"],
+        state=ContainerState(row["state"]),
+        deleting_since=row["deleting_since"],
+        created_at=row["created_at"],
+    )

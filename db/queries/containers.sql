@@ -1,0 +1,90 @@
+-- name: get
+-- One container by id.
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, created_at
+from containers
+where hub_id = $1 and id = $2;
+
+-- name: by_ids
+-- Several containers by id.
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, created_at
+from containers
+where hub_id = $1 and id = any ($2::uuid[])
+order by id
+limit cardinality($2::uuid[]);
+
+-- name: lock
+-- One container, for a change that nothing else may see half done.
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, created_at
+from containers
+where hub_id = $1 and id = $2
+for no key update;
+
+-- name: hold
+-- One container that must stay as it is until the transaction ends.
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, created_at
+from containers
+where hub_id = $1 and id = $2
+for share;
+
+-- name: create
+-- A new container; no row where the identifier is taken.
+insert into containers (hub_id, identifier, name, stateful, labels)
+values ($1, $2, $3, $4, $5)
+on conflict (hub_id, identifier) where state <> 'DELETED' do nothing
+returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, created_at;
+
+-- name: update
+-- Another name, other labels.
+update containers
+set name = $3, labels = $4
+where hub_id = $1 and id = $2 and state = 'LIVE'
+returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, created_at;
+
+-- name: begin_deletion
+-- The container goes; what belongs to it goes by statements of its own.
+update containers
+set deleting_since = now(), state = 'DELETING'
+where hub_id = $1 and id = $2 and state = 'LIVE'
+returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, created_at;
+
+-- name: cancel_runs
+-- Ask every run of a container to end.
+update runs
+set cancel = true
+where hub_id = $1 and container_id = $2 and finished_at is null
+returning id;
+
+-- name: page_down
+-- A page of a list, newest first, between two places that are not in it.
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, created_at
+from containers
+where hub_id = $1
+    and (created_at, id) < (coalesce($2::timestamptz, 'infinity'), coalesce($3::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+    and (created_at, id) > (coalesce($4::timestamptz, '-infinity'), coalesce($5::uuid, '00000000-0000-0000-0000-000000000000'))
+    and ($6::text is null or identifier = $6)
+    and ($7::boolean is null or stateful = $7)
+    and state = any ($8::text[])
+order by created_at desc, id desc
+limit $9;
+
+-- name: page_up
+-- A page of a list, oldest first, between two places that are not in it.
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, created_at
+from containers
+where hub_id = $1
+    and (created_at, id) < (coalesce($2::timestamptz, 'infinity'), coalesce($3::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+    and (created_at, id) > (coalesce($4::timestamptz, '-infinity'), coalesce($5::uuid, '00000000-0000-0000-0000-000000000000'))
+    and ($6::text is null or identifier = $6)
+    and ($7::boolean is null or stateful = $7)
+    and state = any ($8::text[])
+order by created_at asc, id asc
+limit $9;
+
+-- name: count
+-- How many there are in a list.
+select count(*)
+from containers
+where hub_id = $1
+    and ($2::text is null or identifier = $2)
+    and ($3::boolean is null or stateful = $3)
+    and state = any ($4::text[]);

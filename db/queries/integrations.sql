@@ -1,0 +1,126 @@
+-- name: get
+-- One integration by id.
+select id, hub_id, name, realm, key_id, next_key_id, bucket, prefix, state, error_code, error_message,
+    verified_at, created_at
+from integrations
+where hub_id = $1 and id = $2;
+
+-- name: by_ids
+-- Several integrations by id.
+select id, hub_id, name, realm, key_id, next_key_id, bucket, prefix, state, error_code, error_message,
+    verified_at, created_at
+from integrations
+where hub_id = $1 and id = any ($2::uuid[])
+order by id
+limit cardinality($2::uuid[]);
+
+-- name: lock
+-- One integration, for a change that nothing else may see half done.
+select id, hub_id, name, realm, key_id, next_key_id, bucket, prefix, state, error_code, error_message,
+    verified_at, created_at
+from integrations
+where hub_id = $1 and id = $2
+for no key update;
+
+-- name: hold
+-- One integration that must stay as it is until the transaction ends.
+select id, hub_id, name, realm, key_id, next_key_id, bucket, prefix, state, error_code, error_message,
+    verified_at, created_at
+from integrations
+where hub_id = $1 and id = $2
+for share;
+
+-- name: create
+-- A new integration, to be checked at once.
+insert into integrations (hub_id, id, name, realm, key_id, sealed_key, bucket, prefix, state)
+values ($1, $2, $3, $4, $5, $6, $7, $8, 'VERIFYING')
+returning id, hub_id, name, realm, key_id, next_key_id, bucket, prefix, state, error_code, error_message,
+    verified_at, created_at;
+
+-- name: update
+-- Another name, or a new key that waits for its check; null keeps what is there.
+update integrations
+set
+    name = coalesce($3, name),
+    next_key_id = coalesce($4, next_key_id),
+    next_sealed_key = coalesce($5, next_sealed_key)
+where hub_id = $1 and id = $2
+returning id, hub_id, name, realm, key_id, next_key_id, bucket, prefix, state, error_code, error_message,
+    verified_at, created_at;
+
+-- name: request_check
+-- To be checked at once; one that works keeps working meanwhile.
+update integrations
+set
+    check_at = clock_timestamp(),
+    state = case when state = 'LIVE' then 'LIVE' else 'VERIFYING' end
+where hub_id = $1 and id = $2 and state in ('VERIFYING', 'LIVE', 'FAILED')
+returning id, hub_id, name, realm, key_id, next_key_id, bucket, prefix, state, error_code, error_message,
+    verified_at, created_at;
+
+-- name: delete
+-- The integration and its keys are gone.
+update integrations
+set
+    sealed_key = null,
+    next_key_id = null,
+    next_sealed_key = null,
+    state = 'DELETED'
+where hub_id = $1 and id = $2
+returning id, hub_id, name, realm, key_id, next_key_id, bucket, prefix, state, error_code, error_message,
+    verified_at, created_at;
+
+-- name: uses
+-- What still needs an integration.
+select
+    (
+        select count(*)
+        from backup_policies
+        inner join containers on containers.id = backup_policies.container_id
+        where backup_policies.hub_id = $1
+            and backup_policies.integration_id = $2
+            and containers.state <> 'DELETED'
+    ) as policies,
+    (
+        select count(*)
+        from backups
+        where hub_id = $1
+            and integration_id = $2
+            and state in ('QUEUED', 'SAVING', 'LIVE', 'DELETING')
+    ) as backups,
+    (
+        select count(*)
+        from reclaims
+        where hub_id = $1 and integration_id = $2 and settled_at is null
+    ) as reclaims;
+
+-- name: page_down
+-- A page of a list, newest first, between two places that are not in it.
+select id, hub_id, name, realm, key_id, next_key_id, bucket, prefix, state, error_code, error_message,
+    verified_at, created_at
+from integrations
+where hub_id = $1
+    and (created_at, id) < (coalesce($2::timestamptz, 'infinity'), coalesce($3::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+    and (created_at, id) > (coalesce($4::timestamptz, '-infinity'), coalesce($5::uuid, '00000000-0000-0000-0000-000000000000'))
+    and state = any ($6::text[])
+order by created_at desc, id desc
+limit $7;
+
+-- name: page_up
+-- A page of a list, oldest first, between two places that are not in it.
+select id, hub_id, name, realm, key_id, next_key_id, bucket, prefix, state, error_code, error_message,
+    verified_at, created_at
+from integrations
+where hub_id = $1
+    and (created_at, id) < (coalesce($2::timestamptz, 'infinity'), coalesce($3::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+    and (created_at, id) > (coalesce($4::timestamptz, '-infinity'), coalesce($5::uuid, '00000000-0000-0000-0000-000000000000'))
+    and state = any ($6::text[])
+order by created_at asc, id asc
+limit $7;
+
+-- name: count
+-- How many there are in a list.
+select count(*)
+from integrations
+where hub_id = $1
+    and state = any ($2::text[]);
