@@ -18,7 +18,8 @@ MIGRATIONS = DB / "migrations"
 # "backup-g" as a number: any constant that no other program locks on.
 _LOCK = 0x6261636B75702D67
 _ROLE = re.compile(r"[a-z_][a-z0-9_]{0,62}")
-_PLACEHOLDER = re.compile(r"(?<!:):(gateway|worker)\b")
+# A quoted identifier, so that the files stay SQL for linters and editors.
+_PLACEHOLDER = re.compile(r'"\{(gateway|worker)\}"')
 
 _FIRST_WITH_SET = 16
 
@@ -67,7 +68,7 @@ def list_migrations(folder: Path = MIGRATIONS) -> dict[str, Path]:
 
 
 def read_migration(path: Path, roles: Mapping[str, str]) -> str:
-    """The file's SQL, with the roles' quoted names in place of `:gateway` and `:worker`."""
+    """The file's SQL, with the roles' quoted names in place of `"{gateway}"` and `"{worker}"`."""
     return _PLACEHOLDER.sub(lambda match: f'"{roles[match[1]]}"', path.read_text(encoding="utf-8"))
 
 

@@ -185,8 +185,10 @@ class Database:
             self._idle.append(connection)
 
 
-async def connect(dsn: str, *, role: str | None, application_name: str) -> Connection:
-    """Log in, take the role, and set codecs and timeouts. The caller closes it."""
+async def log_in(
+    dsn: str, *, role: str | None, application_name: str, answer_seconds: float = ANSWER_SECONDS
+) -> Connection:
+    """Connect, take the role and set the timeouts; values stay in PostgreSQL's text. Close it."""
     settings = {
         "application_name": application_name,
         "statement_timeout": f"{STATEMENT_SECONDS}s",
@@ -203,12 +205,18 @@ async def connect(dsn: str, *, role: str | None, application_name: str) -> Conne
             server_settings=settings,
             connection_class=Connection,
             timeout=CONNECT_SECONDS,
-            command_timeout=ANSWER_SECONDS,
+            command_timeout=answer_seconds,
             statement_cache_size=512,
             max_cached_statement_lifetime=0,
         ),
     )
     connection.hub = None
+    return connection
+
+
+async def connect(dsn: str, *, role: str | None, application_name: str) -> Connection:
+    """Log in, with jsonb as Python values. The caller closes it."""
+    connection = await log_in(dsn, role=role, application_name=application_name)
     try:
         await connection.set_type_codec(
             "jsonb",
