@@ -141,15 +141,19 @@ create table runs (
 create unique index runs_one_open_an_instance on runs (instance_id) where finished_at is null;
 create index runs_open on runs (created_at) where finished_at is null;
 create index runs_open_of_container on runs (container_id) where finished_at is null;
+create index runs_ended on runs (finished_at) where finished_at is not null;
 
 create table leases (
     instance_id uuid primary key references instances (id),
     run_id uuid,
     epoch bigint,
     owner text,
-    lease_until timestamptz
+    lease_until timestamptz,
+    -- What a lost owner may have left running (place, run mark, trace): killed before anything else starts.
+    leftover jsonb
 );
 create index leases_held on leases (lease_until) where run_id is not null;
+create index leases_left on leases (instance_id) where leftover is not null;
 
 create table run_logs (
     run_id uuid not null,
@@ -227,6 +231,8 @@ create table reclaims (
     error_code text,
     error_message text,
     created_at timestamptz not null default now(),
+    -- B2 said for the first time that it is gone; a NAME is asked for once more before it is settled.
+    confirmed_at timestamptz,
     settled_at timestamptz,
     check (kind = 'NAME' or file_id is not null)
 );
