@@ -1,0 +1,207 @@
+"""The local B2, served on a free port while a test runs: in a thread, or as a child process."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+import httpx
+
+from app.storage.local import Faults, create_local_b2, local_credentials
+from app.storage.local_server import bind, make_server
+
+API = "/b2api/v4"
+START_SECONDS = 20
+
+
+class LocalB2Server:
+    """`with LocalB2Server(folder) as b2`: b2.url, b2.key_id, b2.key, b2.faults, b2.bucket(name).
+
+    In a thread `faults` are the real switches; with `child=True` the same methods go over HTTP.
+    Part sizes are `part_size` for both the minimum and the recommended one.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        part_size: int = 100_000,
+        minimum_part_size: int | None = None,
+        child: bool = False,
+        durable: bool = False,
+        port: int = 0,
+    ) -> None:
+        self.folder = folder
+        self.key_id, self.key = local_credentials(folder)
+        self.url = ""
+        self._part_size = part_size
+        self._minimum = minimum_part_size or part_size
+        self._durable = durable
+        self._port = port
+        self._served: _Thread | _Child
+        if child:
+            self._served = _Child(self)
+            self.faults: Any = _RemoteFaults(self)
+        else:
+            self.faults = Faults()
+            self._served = _Thread(self)
+
+    def __enter__(self) -> Self:
+        self.url = self._served.start()
+        self._port = int(self.url.rpartition(":")[2])  # a second start is found where the first was
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._served.stop()
+
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        assert isinstance(self._served, _Child)
+        assert self._served.process is not None
+        return self._served.process.pid
+
+    def call(self, operation: str, **fields: object) -> dict[str, Any]:
+        """Call an operation with the master key; raises httpx.HTTPStatusError."""
+        with httpx.Client(base_url=self.url, trust_env=False, timeout=60) as client:
+            auth = client.get(f"{API}/b2_authorize_account", auth=(self.key_id, self.key))
+            token = auth.raise_for_status().json()["authorizationToken"]
+            account = {"accountId": auth.json()["accountId"]}
+            headers = {"Authorization": token}
+            answer = client.post(f"{API}/{operation}", json={**account, **fields}, headers=headers)
+            found: dict[str, Any] = answer.raise_for_status().json()
+            return found
+
+    def bucket(self, name: str, **settings: object) -> str:
+        """Create a bucket, private unless the settings say otherwise; returns its id."""
+        made = self.call(
+            "b2_create_bucket", **{"bucketName": name, "bucketType": "allPrivate", **settings}
+        )
+        return str(made["bucketId"])
+
+    def create_key(
+        self, capabilities: list[str], *, bucket_id: str | None = None, prefix: str | None = None
+    ) -> tuple[str, str]:
+        """An application key as (key id, key)."""
+        made = self.call(
+            "b2_create_key",
+            capabilities=capabilities,
+            keyName="test",
+            bucketIds=None if bucket_id is None else [bucket_id],
+            namePrefix=prefix,
+        )
+        return made["applicationKeyId"], made["applicationKey"]
+
+    def versions(self, bucket_id: str, prefix: str = "") -> list[dict[str, Any]]:
+        """All versions, hide markers and unfinished files below the prefix (10,000 at most)."""
+        found = self.call(
+            "b2_list_file_versions", bucketId=bucket_id, prefix=prefix, maxFileCount=10_000
+        )
+        return list(found["files"])
+
+    def unfinished(self, bucket_id: str) -> list[dict[str, Any]]:
+        return list(self.call("b2_list_unfinished_large_files", bucketId=bucket_id)["files"])
+
+    def read(self, file_id: str) -> bytes:
+        """The bytes of a finished version."""
+        with httpx.Client(base_url=self.url, trust_env=False, timeout=60) as client:
+            auth = client.get(f"{API}/b2_authorize_account", auth=(self.key_id, self.key))
+            headers = {"Authorization": auth.raise_for_status().json()["authorizationToken"]}
+            answer = client.get(
+                f"{API}/b2_download_file_by_id", params={"fileId": file_id}, headers=headers
+            )
+            return answer.raise_for_status().content
+
+    def blobs(self) -> list[Path]:
+        """The files on disk that hold bytes."""
+        return sorted(path for path in (self.folder / "data").glob("*/*"))
+
+
+class _Thread:
+    def __init__(self, owner: LocalB2Server) -> None:
+        self._owner = owner
+
+    def start(self) -> str:
+        owner = self._owner
+        self._socket = bind("127.0.0.1", owner._port)
+        app = create_local_b2(
+            owner.folder,
+            key_id=owner.key_id,
+            key=owner.key,
+            minimum_part_size=owner._minimum,
+            recommended_part_size=owner._part_size,
+            faults=owner.faults,
+            durable=owner._durable,
+        )
+        self._server = make_server(app, grace_seconds=1)
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, name="local-b2-server"
+        )
+        self._thread.start()
+        return f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+
+    def stop(self) -> None:
+        self._owner.faults.go_down()
+        self._server.should_exit = True
+        self._thread.join()
+        self._socket.close()
+        self._owner.faults.come_back()
+
+
+class _Child:
+    def __init__(self, owner: LocalB2Server) -> None:
+        self._owner = owner
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self) -> str:
+        owner = self._owner
+        command = [sys.executable, "-m", "app.storage.local_server", str(owner.folder)]
+        command += ["--port", str(owner._port), "--parent", str(os.getpid()), "--faults"]
+        command += ["--recommended-part-size", str(owner._part_size)]
+        command += ["--minimum-part-size", str(owner._minimum)]
+        if not owner._durable:
+            command.append("--not-durable")
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        line = _output(self.process).readline()
+        assert line, "the local B2 did not start"
+        return str(json.loads(line)["url"])
+
+    def stop(self) -> None:
+        if self.process is not None:
+            with self.process as process:
+                process.terminate()
+
+
+class _RemoteFaults:
+    """The switches of a child's Faults."""
+
+    def __init__(self, owner: LocalB2Server) -> None:
+        self._owner = owner
+
+    def __getattr__(self, switch: str) -> Any:
+        def call(*args: object, **kwargs: object) -> Any:
+            names = [
+                name for name in Faults.__dict__[switch].__code__.co_varnames if name != "self"
+            ]
+            arguments = {**dict(zip(names, args, strict=False)), **kwargs}
+            url = f"{self._owner.url}/faults/{switch}"
+            answer = httpx.post(url, json=arguments, trust_env=False, timeout=60)
+            return answer.raise_for_status().json()["result"]
+
+        return call
+
+
+def _output(process: subprocess.Popen[str]) -> IO[str]:
+    assert process.stdout is not None
+    return process.stdout
