@@ -76,6 +76,43 @@ async def prune(connection: Connection, keep: timedelta) -> None:
     await connection.execute(_PRUNE, keep)
 
 
+class Queue:
+    """The consuming side, as workers are given it."""
+
+    def __init__(
+        self, dsn: str, *, role: str, application_name: str = "backup-gateway queue"
+    ) -> None:
+        self._dsn = dsn
+        self._role = role
+        self._application_name = application_name
+
+    async def consume(
+        self,
+        places: Collection[str],
+        handler: Handler,
+        *,
+        concurrency: int,
+        stopping: asyncio.Event,
+    ) -> None:
+        """Have the handler look at the runs of these places, at most so many at a time.
+
+        From `stopping` on no job is taken, and this returns when all handlers have; they are not
+        cancelled by that. Cancelling this cancels them.
+        """
+        consumer = Consumer(
+            self._dsn,
+            role=self._role,
+            places=places,
+            handler=handler,
+            concurrency=concurrency,
+            application_name=self._application_name,
+        )
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(consumer.run())
+            await stopping.wait()
+            consumer.stop()
+
+
 class Consumer:
     """Takes jobs of some places out of the queue and has the handler look at their runs.
 
@@ -92,7 +129,7 @@ class Consumer:
         places: Collection[str],
         handler: Handler,
         concurrency: int,
-        application_name: str = "backup-gateway queue",
+        application_name: str,
     ) -> None:
         self._dsn = dsn
         self._role = role
