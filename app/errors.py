@@ -290,3 +290,43 @@ class StartError(GatewayError):
     """The program cannot start; the message says what to do."""
 
     code = "START_FAILED"
+
+
+# --- the command-line client --------------------------------------------------------------------
+
+
+class ClientError(GatewayError):
+    """The command-line client could not do what it was told."""
+
+    code = "CLIENT_FAILED"
+
+
+class RequestRefused(ClientError):
+    """The gateway refused the request."""
+
+    code = "CLIENT_REFUSED"
+
+
+class RunUnsuccessful(ClientError):
+    """The run that was followed did not succeed."""
+
+    code = "CLIENT_RUN_UNSUCCESSFUL"
+
+
+class NameUnclear(ClientError):
+    """What the command line names is not there, or it is not the only one of that name."""
+
+    code = "CLIENT_NAME_UNCLEAR"
+
+
+class GatewayUnreachable(ClientError):
+    """The gateway cannot be reached."""
+
+    code = "CLIENT_UNREACHABLE"
+    retry = True
+
+
+class KeyRejected(ClientError):
+    """The gateway does not accept the API key."""
+
+    code = "CLIENT_KEY_REJECTED"

@@ -5,6 +5,7 @@ import binascii
 import math
 import os
 import re
+import secrets
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -75,6 +76,12 @@ def parse_duration(value: object) -> object:
     if duration <= timedelta():
         raise ValueError("is a duration such as 30s, 1h30m, 7d or PT30S, longer than nothing")
     return duration
+
+
+def make_sealing_key() -> str:
+    """Make a key as BACKUP_GATEWAY_SECRET_KEY holds it."""
+    encoded = base64.urlsafe_b64encode(secrets.token_bytes(SEALING_KEY_BYTES)).decode()
+    return f"{secrets.token_hex(4)}:{encoded}"
 
 
 def split_list(value: object) -> object:
