@@ -93,8 +93,11 @@ class Storage(Protocol):
         """Delete one file version; one that is not there counts as deleted."""
         ...
 
-    async def cancel_unfinished(self, file_id: str) -> None:
-        """Cancel an unfinished large file; one that is not there counts as cancelled."""
+    async def cancel_unfinished(self, file_id: str) -> bool:
+        """Cancel an unfinished large file; one that is not there counts as cancelled.
+
+        False where it had been finished: it is an object now, with the same id, to be deleted.
+        """
         ...
 
     async def probe(self) -> None:
