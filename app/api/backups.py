@@ -1,0 +1,419 @@
+"""Backups: what was saved of a container's instances."""
+
+from datetime import datetime, timedelta
+from typing import Annotated, Self
+
+import strawberry
+
+from app.api import access
+from app.api.arguments import IdempotencyKey, filter_id, given, require_id
+from app.api.context import Info, make_id
+from app.api.enums import CreationOrder
+from app.api.failures import Failure, RequesterOfRun
+from app.api.instances import Instance
+from app.api.integrations import Integration
+from app.api.logs import DESCRIPTION as LOGS
+from app.api.logs import LogEntryConnection, load_log
+from app.api.nodes import Node, refer
+from app.api.paging import (
+    After,
+    Before,
+    Connection,
+    First,
+    Last,
+    OrderBy,
+    read_page,
+    show_page,
+)
+from app.api.restores import Restore, RestoreFilter
+from app.api.restores import read_filter as read_restore_filter
+from app.api.scalars import BigInt
+from app.api.user_errors import UserError, show
+from app.errors import InvalidInput
+from app.model import backups as model
+from app.model.access import Capability
+from app.model.backups import BackupState, BackupTrigger
+from app.model.ids import decode_id_of, describe_list
+from app.queries import backups as queries
+from app.queries import instances as instances_queries
+from app.queries import integrations as integrations_queries
+from app.queries import restores as restores_queries
+from app.service import backups as service
+
+MOST_DELETED_AT_ONCE = 100
+
+
+@strawberry.type(description="The commands of a backup's time, as the policy had them then.")
+class Commands:
+    backup: str = strawberry.field(description="The command that made it.")
+    restore: str | None = strawberry.field(
+        description="The restore command of that time; null where there was none. A restore runs "
+        "the container's present one."
+    )
+
+
+@strawberry.type(description="Where a backup's object is.")
+class BackupTarget:
+    bucket: str = strawberry.field(description="The name of the bucket.")
+    path: str | None = strawberry.field(
+        description="The full name of the object in the bucket; null before it has one."
+    )
+    file_id: str | None = strawberry.field(
+        description="What Backblaze B2 calls this version of the object; null before it is there."
+    )
+    record: strawberry.Private[model.Backup]
+
+    @strawberry.field(description="The connection that it was saved through.")
+    async def integration(self, info: Info) -> Integration:
+        found = await info.context.load(integrations_queries.by_ids, self.record.integration_id)
+        assert found is not None
+        return Integration.of(found)
+
+
+@strawberry.type(description="How far a backup is. How large it will be is not known before.")
+class BackupProgress:
+    bytes_read: BigInt = strawberry.field(description="Bytes read from the backup command.")
+    bytes_stored: BigInt = strawberry.field(description="Bytes that Backblaze B2 confirmed.")
+    bytes_per_second: BigInt | None = strawberry.field(
+        description="The rate of the last seconds; null where none is known yet."
+    )
+    updated_at: datetime | None = strawberry.field(
+        description="When these figures were true; null before the first byte."
+    )
+
+
+@strawberry.type(
+    description="One attempt to save one instance: `QUEUED`, `SAVING`, `LIVE`, `DELETING`, "
+    "`DELETED`; or `FAILED`, `CANCELED`, `SKIPPED`. Only a `LIVE` one can be restored."
+)
+class Backup(Node):
+    instance_hostname: str = strawberry.field(
+        description="The hostname of the instance that was saved; stays when that is gone."
+    )
+    state: BackupState = strawberry.field(description="Where it is in its life.")
+    trigger: BackupTrigger = strawberry.field(description="Why it was made.")
+    created_at: datetime = strawberry.field(description="When it was asked for.")
+    started_at: datetime | None = strawberry.field(description="When a worker began with it.")
+    finished_at: datetime | None = strawberry.field(
+        description="When it became `LIVE` or ended otherwise."
+    )
+    duration: timedelta | None = strawberry.field(
+        description="From `startedAt` to `finishedAt`; null before."
+    )
+    size_bytes: BigInt | None = strawberry.field(
+        description="The exact size of its object in bytes; null where it never was `LIVE`."
+    )
+    sha256: str | None = strawberry.field(
+        description="The SHA-256 of its bytes, 64 hexadecimal digits; null where it never was "
+        "`LIVE`."
+    )
+    exit_code: int | None = strawberry.field(
+        description="What the backup command exited with; 128 and the number of a signal where "
+        "one ended it; null where it has not exited or that is unknown."
+    )
+    error: Failure | None = strawberry.field(description="Why it failed; null where it did not.")
+    target: BackupTarget = strawberry.field(description="Where its object is.")
+    progress: BackupProgress = strawberry.field(description="How far it is.")
+    requested_by: RequesterOfRun = strawberry.field(description="Who asked for it.")
+    record: strawberry.Private[model.Backup]
+
+    @classmethod
+    def of(cls, record: model.Backup) -> Self:
+        size, error, rate = record.size_bytes, record.error, record.bytes_per_second
+        started, finished = record.started_at, record.finished_at
+        return cls(
+            id=make_id("Backup", record.id),
+            instance_hostname=record.instance_hostname,
+            state=record.state,
+            trigger=record.trigger,
+            created_at=record.created_at,
+            started_at=started,
+            finished_at=finished,
+            duration=finished - started if started and finished else None,
+            size_bytes=None if size is None else BigInt(size),
+            sha256=None if record.sha256 is None else record.sha256.hex(),
+            exit_code=record.exit_code,
+            error=None if error is None else Failure.of(error.code, error.message),
+            target=BackupTarget(
+                bucket=record.bucket, path=record.object_name, file_id=record.file_id, record=record
+            ),
+            progress=BackupProgress(
+                bytes_read=BigInt(record.bytes_read),
+                bytes_stored=BigInt(record.bytes_stored),
+                bytes_per_second=None if rate is None else BigInt(rate),
+                updated_at=record.progress_at,
+            ),
+            requested_by=RequesterOfRun.of(record.requested_by),
+            record=record,
+        )
+
+    @strawberry.field(
+        description="The container that it belongs to.",
+        graphql_type=refer("Container", "app.api.containers"),
+    )
+    async def container(self, info: Info) -> Node | None:
+        return await info.context.load_node("Container", self.record.container_id)
+
+    @strawberry.field(description="The instance that was saved; null where it is gone.")
+    async def instance(self, info: Info) -> Instance | None:
+        id = self.record.instance_id
+        found = None if id is None else await info.context.load(instances_queries.by_ids, id)
+        return None if found is None else Instance.of(found)
+
+    @strawberry.field(
+        description="The commands of its time. Needs the capability `READ_COMMANDS`: without it "
+        "null, with a `FORBIDDEN` error at this field."
+    )
+    def commands(self, info: Info) -> Commands | None:
+        info.context.principal.require(Capability.READ_COMMANDS)
+        return Commands(backup=self.record.backup_command, restore=self.record.restore_command)
+
+    @strawberry.field(description=LOGS)
+    async def logs(
+        self,
+        info: Info,
+        *,
+        first: First = strawberry.UNSET,
+        after: After = strawberry.UNSET,
+        last: Last = strawberry.UNSET,
+        before: Before = strawberry.UNSET,
+    ) -> LogEntryConnection:
+        return await load_log(
+            info,
+            self.record.id,
+            truncated=self.record.log_truncated,
+            total_bytes=self.record.log_bytes,
+            first=first,
+            after=after,
+            last=last,
+            before=before,
+        )
+
+    @strawberry.field(description="The restores that put this backup back.")
+    async def restores(
+        self,
+        info: Info,
+        *,
+        filter: Annotated[
+            RestoreFilter | None, strawberry.argument(description="Which of them; all by default.")
+        ] = strawberry.UNSET,
+        order_by: OrderBy = CreationOrder.NEWEST_FIRST,
+        first: First = strawberry.UNSET,
+        after: After = strawberry.UNSET,
+        last: Last = strawberry.UNSET,
+        before: Before = strawberry.UNSET,
+    ) -> Connection[Restore]:
+        id = self.record.id
+        wanted = read_restore_filter(filter)
+        scope = describe_list(f"backup.restores:{id}", order_by, wanted)
+        page = read_page(scope, order_by, first=first, after=after, last=last, before=before)
+        found = await info.context.load(restores_queries.pages_by_backup, id, wanted, page)
+        return show_page(
+            found,
+            scope,
+            show=Restore.of,
+            count=lambda: info.context.load(restores_queries.counts_by_backup, id, wanted),
+        )
+
+
+@strawberry.input(description="Which backups to list. What is absent or null does not narrow.")
+class BackupFilter:
+    states: list[BackupState] | None = strawberry.field(
+        default=strawberry.UNSET,
+        description="Only those in one of these states; where absent, all but `DELETED`.",
+    )
+    instance_id: strawberry.ID | None = strawberry.field(
+        default=strawberry.UNSET, description="Only those of this instance."
+    )
+    trigger: BackupTrigger | None = strawberry.field(
+        default=strawberry.UNSET, description="Only those made for this reason."
+    )
+    created_after: datetime | None = strawberry.field(
+        default=strawberry.UNSET, description="Only those asked for after this moment."
+    )
+    created_before: datetime | None = strawberry.field(
+        default=strawberry.UNSET, description="Only those asked for before this moment."
+    )
+
+
+def read_filter(filter: BackupFilter | None) -> model.BackupFilter:
+    if not isinstance(filter, BackupFilter):
+        return model.BackupFilter()
+    states = given(filter.states)
+    return model.BackupFilter(
+        states=None if states is None else tuple(states),
+        instance_id=filter_id("Instance", filter.instance_id),
+        trigger=given(filter.trigger),
+        created_after=given(filter.created_after),
+        created_before=given(filter.created_before),
+    )
+
+
+@strawberry.type(description="What `createBackup` answers.")
+class CreateBackupPayload:
+    backup: Backup | None = strawberry.field(
+        default=None,
+        description="The backup, `QUEUED`; follow it by asking again. Null where it was refused.",
+    )
+    errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Why it was refused; empty where it was not."
+    )
+
+
+@strawberry.type(description="What `cancelBackup` answers.")
+class CancelBackupPayload:
+    backup: Backup | None = strawberry.field(
+        default=None,
+        description="The backup as it is now: it ends as `CANCELED` once its command has been "
+        "killed and its upload removed. Null where it was refused.",
+    )
+    errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Why it was refused; empty where it was not."
+    )
+
+
+@strawberry.type(description="The answer of `deleteBackups` for one id.")
+class DeleteBackupResult:
+    id: strawberry.ID = strawberry.field(description="The id as you gave it.")
+    accepted: bool = strawberry.field(
+        description="It is being deleted, or is deleted already; else `error` says why not."
+    )
+    backup: Backup | None = strawberry.field(
+        description="The backup as it is now; null where there is none with this id."
+    )
+    error: UserError | None = strawberry.field(
+        description="Why this one was refused; null where it was accepted."
+    )
+
+
+@strawberry.type(description="What `deleteBackups` answers.")
+class DeleteBackupsPayload:
+    results: list[DeleteBackupResult] = strawberry.field(
+        default_factory=list,
+        description="One for each different id, in the order in which they were given.",
+    )
+    errors: list[UserError] = strawberry.field(
+        default_factory=list,
+        description="Why the whole call was refused; empty where the ids have answers of their "
+        "own.",
+    )
+
+
+@strawberry.type
+class BackupQueries:
+    @access.query(
+        Capability.READ, description="One backup; null where your hub has none with this id."
+    )
+    async def backup(
+        self,
+        info: Info,
+        *,
+        id: Annotated[strawberry.ID, strawberry.argument(description="The id of a backup.")],
+    ) -> Backup | None:
+        decoded = decode_id_of("Backup", id)
+        found = None if decoded is None else await info.context.load(queries.by_ids, decoded)
+        return None if found is None else Backup.of(found)
+
+
+@strawberry.type
+class BackupMutations:
+    @access.mutation(
+        Capability.BACK_UP,
+        CreateBackupPayload,
+        description="Back up now. Answers at once. Refused with the reason where it could not "
+        "work: the container is not stateful or has no policy, its integration is not `LIVE`, the "
+        "instance is not running or busy.",
+    )
+    async def create_backup(
+        self,
+        info: Info,
+        *,
+        container_id: Annotated[
+            strawberry.ID, strawberry.argument(description="The container to save.")
+        ],
+        instance_id: Annotated[
+            strawberry.ID | None,
+            strawberry.argument(
+                description="The instance to save; where absent, the only one that is running. "
+                "Where several are, it must be given."
+            ),
+        ] = strawberry.UNSET,
+        idempotency_key: IdempotencyKey = None,
+    ) -> CreateBackupPayload:
+        instance = given(instance_id)
+        backup = await service.create_backup(
+            info.context.parts.database,
+            info.context.principal,
+            container_id=require_id("Container", container_id, "containerId"),
+            instance_id=None
+            if instance is None
+            else require_id("Instance", instance, "instanceId"),
+            start_within=info.context.parts.start_within,
+            idempotency_key=idempotency_key,
+        )
+        return CreateBackupPayload(backup=Backup.of(backup))
+
+    @access.mutation(
+        Capability.CANCEL,
+        CancelBackupPayload,
+        description="Cancel a backup that is `QUEUED` or `SAVING`. Nothing of it stays in storage.",
+    )
+    async def cancel_backup(
+        self,
+        info: Info,
+        *,
+        id: Annotated[strawberry.ID, strawberry.argument(description="The backup.")],
+        idempotency_key: IdempotencyKey = None,
+    ) -> CancelBackupPayload:
+        backup = await service.cancel_backup(
+            info.context.parts.database,
+            info.context.principal,
+            id=require_id("Backup", id, "id"),
+            idempotency_key=idempotency_key,
+        )
+        return CancelBackupPayload(backup=Backup.of(backup))
+
+    @access.mutation(
+        Capability.DELETE_BACKUPS,
+        DeleteBackupsPayload,
+        description="Delete backups. Each id is answered by itself; one that is refused does not "
+        "stop the others. A `LIVE` one is `DELETING` until Backblaze B2 has confirmed that its "
+        "object is gone; `FAILED`, `CANCELED` and `SKIPPED` ones are `DELETED` at once; `QUEUED` "
+        "and `SAVING` ones are refused (`BACKUP_RUNNING`: cancel them), and so are those that a "
+        "run reads (`BACKUP_IN_USE`).",
+    )
+    async def delete_backups(
+        self,
+        info: Info,
+        *,
+        ids: Annotated[
+            list[strawberry.ID],
+            strawberry.argument(
+                description="The backups, at most 100 (`TOO_MANY_IDS`); a repeated one counts once."
+            ),
+        ],
+        idempotency_key: IdempotencyKey = None,
+    ) -> DeleteBackupsPayload:
+        if len(ids) > MOST_DELETED_AT_ONCE:
+            raise InvalidInput(
+                f"At most {MOST_DELETED_AT_ONCE} backups can be deleted at once, not {len(ids)}.",
+                code="TOO_MANY_IDS",
+                path=("ids",),
+            )
+        deletions = await service.delete_backups(
+            info.context.parts.database,
+            info.context.principal,
+            ids=[(id, decode_id_of("Backup", id)) for id in dict.fromkeys(ids)],
+            idempotency_key=idempotency_key,
+        )
+        return DeleteBackupsPayload(results=[_show_deletion(deletion) for deletion in deletions])
+
+
+def _show_deletion(deletion: model.Deletion) -> DeleteBackupResult:
+    refusal = deletion.refusal
+    return DeleteBackupResult(
+        id=strawberry.ID(deletion.id),
+        accepted=refusal is None,
+        backup=None if deletion.backup is None else Backup.of(deletion.backup),
+        error=None if refusal is None else show(refusal),
+    )

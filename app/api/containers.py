@@ -1,0 +1,369 @@
+"""Containers: the workloads whose instances are saved and restored."""
+
+from datetime import datetime
+from typing import Annotated, Self
+
+import strawberry
+
+from app.api import access
+from app.api.arguments import IdempotencyKey, Label, LabelInput, collect, given, require_id
+from app.api.backups import Backup, BackupFilter
+from app.api.backups import read_filter as read_backup_filter
+from app.api.context import Info, make_id
+from app.api.enums import CreationOrder
+from app.api.instances import Instance
+from app.api.nodes import Node
+from app.api.paging import After, Before, Connection, First, Last, OrderBy, read_page, show_page
+from app.api.policies import BackupPolicy
+from app.api.restores import Restore, RestoreFilter
+from app.api.restores import read_filter as read_restore_filter
+from app.api.scalars import BigInt
+from app.api.user_errors import UserError
+from app.model import containers as model
+from app.model.access import Capability
+from app.model.containers import ContainerState
+from app.model.ids import decode_id_of, describe_list
+from app.queries import backups as backups_queries
+from app.queries import containers as queries
+from app.queries import instances as instances_queries
+from app.queries import policies as policies_queries
+from app.queries import restores as restores_queries
+from app.service import containers as service
+
+_LABELS = "Labels for your own use; each name once, at most 64."
+
+
+@strawberry.type(
+    description="A workload. Only a stateful one can have backups. Deleting it removes all its "
+    "backups."
+)
+class Container(Node):
+    identifier: str = strawberry.field(
+        description="Its name for programs, unique among your containers, fixed once it is created."
+    )
+    name: str = strawberry.field(description="Its name for people.")
+    stateful: bool = strawberry.field(description="It holds data, and can have backups.")
+    state: ContainerState = strawberry.field(description="Where it is in its life.")
+    labels: list[Label] = strawberry.field(description="Its labels, by name.")
+    created_at: datetime = strawberry.field(description="When it was created.")
+    record: strawberry.Private[model.Container]
+
+    @classmethod
+    def of(cls, record: model.Container) -> Self:
+        return cls(
+            id=make_id("Container", record.id),
+            identifier=record.identifier,
+            name=record.name,
+            stateful=record.stateful,
+            state=record.state,
+            labels=[Label(name=name, value=value) for name, value in sorted(record.labels.items())],
+            created_at=record.created_at,
+            record=record,
+        )
+
+    @strawberry.field(
+        description="How its backups are made; null where none are (they can still be kept)."
+    )
+    async def backup_policy(self, info: Info) -> BackupPolicy | None:
+        found = await info.context.load(policies_queries.by_containers, self.record.id)
+        return None if found is None else BackupPolicy.of(found)
+
+    @strawberry.field(description="Its newest backup that is `LIVE`; null where it has none.")
+    async def last_backup(self, info: Info) -> Backup | None:
+        found = await info.context.load(backups_queries.last_live, self.record.id)
+        return None if found is None else Backup.of(found)
+
+    @strawberry.field(
+        description="How many bytes its backups take in storage: those that are `LIVE` or "
+        "`DELETING`."
+    )
+    async def stored_bytes(self, info: Info) -> BigInt:
+        found = await info.context.load(backups_queries.stored_bytes, self.record.id)
+        return BigInt(found or 0)
+
+    @strawberry.field(description="Its instances.")
+    async def instances(
+        self,
+        info: Info,
+        *,
+        order_by: OrderBy = CreationOrder.OLDEST_FIRST,
+        first: First = strawberry.UNSET,
+        after: After = strawberry.UNSET,
+        last: Last = strawberry.UNSET,
+        before: Before = strawberry.UNSET,
+    ) -> Connection[Instance]:
+        id = self.record.id
+        wanted = model.InstanceFilter()
+        scope = describe_list(f"container.instances:{id}", order_by, wanted)
+        page = read_page(scope, order_by, first=first, after=after, last=last, before=before)
+        found = await info.context.load(instances_queries.pages, id, wanted, page)
+        return show_page(
+            found,
+            scope,
+            show=Instance.of,
+            count=lambda: info.context.load(instances_queries.counts, id, wanted),
+        )
+
+    @strawberry.field(description="Its backups; without a filter all but those `DELETED`.")
+    async def backups(
+        self,
+        info: Info,
+        *,
+        filter: Annotated[
+            BackupFilter | None, strawberry.argument(description="Which of them.")
+        ] = strawberry.UNSET,
+        order_by: OrderBy = CreationOrder.NEWEST_FIRST,
+        first: First = strawberry.UNSET,
+        after: After = strawberry.UNSET,
+        last: Last = strawberry.UNSET,
+        before: Before = strawberry.UNSET,
+    ) -> Connection[Backup]:
+        id = self.record.id
+        wanted = read_backup_filter(filter)
+        scope = describe_list(f"container.backups:{id}", order_by, wanted)
+        page = read_page(scope, order_by, first=first, after=after, last=last, before=before)
+        found = await info.context.load(backups_queries.pages, id, wanted, page)
+        return show_page(
+            found,
+            scope,
+            show=Backup.of,
+            count=lambda: info.context.load(backups_queries.counts, id, wanted),
+        )
+
+    @strawberry.field(description="The restores into its instances.")
+    async def restores(
+        self,
+        info: Info,
+        *,
+        filter: Annotated[
+            RestoreFilter | None, strawberry.argument(description="Which of them; all by default.")
+        ] = strawberry.UNSET,
+        order_by: OrderBy = CreationOrder.NEWEST_FIRST,
+        first: First = strawberry.UNSET,
+        after: After = strawberry.UNSET,
+        last: Last = strawberry.UNSET,
+        before: Before = strawberry.UNSET,
+    ) -> Connection[Restore]:
+        id = self.record.id
+        wanted = read_restore_filter(filter)
+        scope = describe_list(f"container.restores:{id}", order_by, wanted)
+        page = read_page(scope, order_by, first=first, after=after, last=last, before=before)
+        found = await info.context.load(restores_queries.pages_by_container, id, wanted, page)
+        return show_page(
+            found,
+            scope,
+            show=Restore.of,
+            count=lambda: info.context.load(restores_queries.counts_by_container, id, wanted),
+        )
+
+
+@strawberry.input(description="Which containers to list. What is absent or null does not narrow.")
+class ContainerFilter:
+    identifier: str | None = strawberry.field(
+        default=strawberry.UNSET, description="Only the one with exactly this identifier."
+    )
+    stateful: bool | None = strawberry.field(
+        default=strawberry.UNSET, description="Only stateful ones, or only those that are not."
+    )
+    states: list[ContainerState] | None = strawberry.field(
+        default=strawberry.UNSET,
+        description="Only those in one of these states; where absent, all but `DELETED`.",
+    )
+
+
+def _read_filter(filter: ContainerFilter | None) -> model.ContainerFilter:
+    if not isinstance(filter, ContainerFilter):
+        return model.ContainerFilter()
+    states = given(filter.states)
+    return model.ContainerFilter(
+        identifier=given(filter.identifier),
+        stateful=given(filter.stateful),
+        states=None if states is None else tuple(states),
+    )
+
+
+@strawberry.type(description="What `createContainer` answers.")
+class CreateContainerPayload:
+    container: Container | None = strawberry.field(
+        default=None, description="The new container; null where it was refused."
+    )
+    errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Why it was refused; empty where it was not."
+    )
+
+
+@strawberry.type(description="What `updateContainer` answers.")
+class UpdateContainerPayload:
+    container: Container | None = strawberry.field(
+        default=None, description="The container as it is now; null where it was refused."
+    )
+    errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Why it was refused; empty where it was not."
+    )
+
+
+@strawberry.type(description="What `deleteContainer` answers.")
+class DeleteContainerPayload:
+    container: Container | None = strawberry.field(
+        default=None, description="The container, `DELETING`; null where it was refused."
+    )
+    warnings: list[str] = strawberry.field(
+        default_factory=list,
+        description="Sentences that say how many backups and bytes go with it, and when.",
+    )
+    errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Why it was refused; empty where it was not."
+    )
+
+
+@strawberry.type
+class ContainerQueries:
+    @access.query(
+        Capability.READ, description="One container; null where your hub has none with this id."
+    )
+    async def container(
+        self,
+        info: Info,
+        *,
+        id: Annotated[strawberry.ID, strawberry.argument(description="The id of a container.")],
+    ) -> Container | None:
+        decoded = decode_id_of("Container", id)
+        found = None if decoded is None else await info.context.load(queries.by_ids, decoded)
+        return None if found is None else Container.of(found)
+
+    @access.query(
+        Capability.READ,
+        description="The containers of your hub; without a filter all but those `DELETED`.",
+    )
+    async def containers(
+        self,
+        info: Info,
+        *,
+        filter: Annotated[
+            ContainerFilter | None, strawberry.argument(description="Which of them.")
+        ] = strawberry.UNSET,
+        order_by: OrderBy = CreationOrder.NEWEST_FIRST,
+        first: First = strawberry.UNSET,
+        after: After = strawberry.UNSET,
+        last: Last = strawberry.UNSET,
+        before: Before = strawberry.UNSET,
+    ) -> Connection[Container]:
+        context = info.context
+        wanted = _read_filter(filter)
+        scope = describe_list("containers", order_by, wanted)
+        page = read_page(scope, order_by, first=first, after=after, last=last, before=before)
+        async with context.read() as connection:
+            found = await queries.page(connection, context.hub_id, wanted, page)
+
+        async def count() -> int:
+            async with context.read() as connection:
+                return await queries.count(connection, context.hub_id, wanted)
+
+        return show_page(found, scope, show=Container.of, count=count)
+
+
+@strawberry.type
+class ContainerMutations:
+    @access.mutation(
+        Capability.CONFIGURE, CreateContainerPayload, description="Create a container."
+    )
+    async def create_container(
+        self,
+        info: Info,
+        *,
+        identifier: Annotated[
+            str,
+            strawberry.argument(
+                description="Its name for programs: 1 to 63 lower case letters, digits, `-`, `_`, "
+                "`.`, unique among your containers (`IDENTIFIER_TAKEN`). It cannot be changed."
+            ),
+        ],
+        name: Annotated[
+            str | None,
+            strawberry.argument(
+                description="Its name for people, 1 to 200 characters; the identifier where absent."
+            ),
+        ] = strawberry.UNSET,
+        stateful: Annotated[
+            bool, strawberry.argument(description="It holds data, and can have backups.")
+        ],
+        labels: Annotated[
+            list[LabelInput] | None, strawberry.argument(description=_LABELS)
+        ] = strawberry.UNSET,
+        idempotency_key: IdempotencyKey = None,
+    ) -> CreateContainerPayload:
+        created = await service.create_container(
+            info.context.parts.database,
+            info.context.principal,
+            new=model.NewContainer(
+                identifier=identifier,
+                name=identifier if given(name) is None else str(name),
+                stateful=stateful,
+                labels=collect(given(labels) or [], "labels"),
+            ),
+            idempotency_key=idempotency_key,
+        )
+        return CreateContainerPayload(container=Container.of(created))
+
+    @access.mutation(
+        Capability.CONFIGURE,
+        UpdateContainerPayload,
+        description="Change a container. What is left out or null stays as it is.",
+    )
+    async def update_container(
+        self,
+        info: Info,
+        *,
+        id: Annotated[strawberry.ID, strawberry.argument(description="The container.")],
+        name: Annotated[
+            str | None,
+            strawberry.argument(description="Its new name for people, 1 to 200 characters."),
+        ] = strawberry.UNSET,
+        labels: Annotated[
+            list[LabelInput] | None,
+            strawberry.argument(description=f"{_LABELS} They replace all that it had."),
+        ] = strawberry.UNSET,
+        idempotency_key: IdempotencyKey = None,
+    ) -> UpdateContainerPayload:
+        wanted = given(labels)
+        updated = await service.update_container(
+            info.context.parts.database,
+            info.context.principal,
+            id=require_id("Container", id, "id"),
+            name=given(name),
+            labels=None if wanted is None else collect(wanted, "labels"),
+            idempotency_key=idempotency_key,
+        )
+        return UpdateContainerPayload(container=Container.of(updated))
+
+    @access.mutation(
+        Capability.DELETE_CONTAINERS,
+        DeleteContainerPayload,
+        description="Delete a container and all its backups. Its runs are cancelled at once; the "
+        "objects go after a grace that the operator sets (1 hour by default). The container is "
+        "`DELETED` when Backblaze B2 has confirmed that all of them are gone.",
+    )
+    async def delete_container(
+        self,
+        info: Info,
+        *,
+        id: Annotated[strawberry.ID, strawberry.argument(description="The container.")],
+        confirm: Annotated[
+            str,
+            strawberry.argument(
+                description="Its identifier, typed again; anything else is refused "
+                "(`CONFIRM_MISMATCH`)."
+            ),
+        ],
+        idempotency_key: IdempotencyKey = None,
+    ) -> DeleteContainerPayload:
+        parts = info.context.parts
+        deleted, warnings = await service.delete_container(
+            parts.database,
+            info.context.principal,
+            id=require_id("Container", id, "id"),
+            confirm=confirm,
+            grace=parts.delete_grace,
+            idempotency_key=idempotency_key,
+        )
+        return DeleteContainerPayload(container=Container.of(deleted), warnings=warnings)

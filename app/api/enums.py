@@ -1,0 +1,144 @@
+"""The enums of the contract, complete from the first release, with the meaning of each value."""
+
+from collections.abc import Mapping
+from enum import Enum, StrEnum
+from typing import Any, cast
+
+import strawberry
+from strawberry.types.enum import StrawberryEnumDefinition
+
+from app.model.access import Role
+from app.model.backups import BackupState, BackupTrigger
+from app.model.containers import ContainerState, InstanceState
+from app.model.integrations import IntegrationState
+from app.model.restores import RestorePhase, RestoreState, RestoreTrigger
+from app.model.runs import LogStream
+
+
+class CreationOrder(StrEnum):
+    NEWEST_FIRST = "NEWEST_FIRST"
+    OLDEST_FIRST = "OLDEST_FIRST"
+
+
+def _describe(enum: type[Enum], description: str, values: Mapping[str, str]) -> None:
+    """Make a model's enum one of GraphQL; every value has its meaning."""
+    strawberry.enum(enum, description=description)
+    definition = cast("StrawberryEnumDefinition", cast("Any", enum).__strawberry_definition__)
+    for value in definition.values:
+        value.description = values[value.name]
+
+
+_describe(
+    Role,
+    "What a key may do, in three steps; each includes the one before.",
+    {
+        "VIEWER": "Reads containers, backups, restores and logs.",
+        "OPERATOR": "Also backs up, cancels, restores into the same container, deletes backups.",
+        "ADMIN": "Also configures, restores elsewhere, deletes containers, and reads commands.",
+    },
+)
+_describe(
+    BackupState,
+    "Where a backup is in its life: `QUEUED`, `SAVING`, `LIVE`, `DELETING`, `DELETED`; or it ended "
+    "as `FAILED`, `CANCELED`, `SKIPPED`. Only a `LIVE` one can be restored.",
+    {
+        "QUEUED": "Waits for a worker.",
+        "SAVING": "Its command runs and its output goes to Backblaze B2.",
+        "LIVE": "Complete and proven: it can be restored.",
+        "DELETING": "Its object is being removed from Backblaze B2; it cannot be restored.",
+        "DELETED": "Backblaze B2 confirmed that its object is gone.",
+        "FAILED": "It could not be made; `error` says why. It has no object.",
+        "CANCELED": "Somebody cancelled it. It has no object.",
+        "SKIPPED": "Its due time was passed over; `error` says why. It never had an object.",
+    },
+)
+_describe(
+    BackupTrigger,
+    "Why a backup was made.",
+    {
+        "SCHEDULE": "It was due by the policy's schedule.",
+        "MANUAL": "Somebody asked for it.",
+        "PRE_RESTORE": "It keeps what an instance held before a restore into it.",
+        "RECOVERED": "Its record was rebuilt from an object in the bucket without a manifest.",
+    },
+)
+_describe(
+    RestoreState,
+    "Where a restore is: `QUEUED`, `RUNNING`, and then one of the three that end it.",
+    {
+        "QUEUED": "Waits for a worker.",
+        "RUNNING": "In progress; `phase` says with what.",
+        "SUCCEEDED": "The whole object was delivered and read, and the command exited with 0.",
+        "FAILED": "It failed; `error` says why and whether the instance holds part of it.",
+        "CANCELED": "Somebody cancelled it; the instance may hold part of it.",
+    },
+)
+_describe(
+    RestorePhase,
+    "What a restore is doing.",
+    {
+        "PREPARING": "Makes sure that the instance is free and the object is there.",
+        "SAVING_TARGET": "Saves what the instance holds before it is overwritten.",
+        "TRANSFERRING": "Streams the object into the restore command.",
+        "WAITING_FOR_COMMAND": "All is delivered; the command has not exited yet.",
+        "CHECKING": "Runs the policy's check of what was restored.",
+    },
+)
+_describe(
+    RestoreTrigger,
+    "Why a restore is made.",
+    {
+        "MANUAL": "Somebody asked for it.",
+        "VERIFICATION": "It proves that a backup can be restored, in a scratch instance.",
+    },
+)
+_describe(
+    ContainerState,
+    "Where a container is in its life.",
+    {
+        "LIVE": "In use.",
+        "DELETING": "It and all its backups are being deleted; nothing can be started in it.",
+        "DELETED": "Gone, with all its objects.",
+    },
+)
+_describe(
+    InstanceState,
+    "Whether commands can run in an instance.",
+    {
+        "RUNNING": "Commands can run in it.",
+        "PAUSED": "Paused: no command can run.",
+        "STOPPED": "Stopped: no command can run.",
+        "UNREACHABLE": "No worker reaches it, or the worker's host went away in the middle of a "
+        "run: what was left running there has not been ended yet.",
+        "GONE": "It does not exist any more where it ran.",
+        "DELETING": "It is being deleted; its runs are ending.",
+    },
+)
+_describe(
+    IntegrationState,
+    "Whether a connection to Backblaze B2 can be used.",
+    {
+        "VERIFYING": "It is being tried out; ask again in a few seconds.",
+        "LIVE": "It works.",
+        "FAILED": "It does not work; `error` says what to do.",
+        "DELETING": "It is being deleted.",
+        "DELETED": "Gone.",
+    },
+)
+_describe(
+    LogStream,
+    "Where a log entry comes from.",
+    {
+        "STDERR": "The command's standard error.",
+        "STDOUT_TAIL": "The last 1,024 bytes of standard output of a command that failed and wrote "
+        "nothing to standard error.",
+    },
+)
+_describe(
+    CreationOrder,
+    "The order of a list, by the time of creation.",
+    {
+        "NEWEST_FIRST": "The newest comes first.",
+        "OLDEST_FIRST": "The oldest comes first.",
+    },
+)

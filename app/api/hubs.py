@@ -1,0 +1,73 @@
+"""The hub: the tenant that a key belongs to."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Self
+from uuid import UUID
+
+import strawberry
+
+from app.api import access
+from app.api.context import Info, make_id
+from app.api.enums import CreationOrder
+from app.api.integrations import Integration
+from app.api.nodes import Node
+from app.api.paging import After, Before, Connection, First, Last, OrderBy, read_page, show_page
+from app.model import hubs as model
+from app.model.access import Capability
+from app.model.ids import describe_list
+from app.model.integrations import IntegrationFilter
+from app.postgres import pool
+from app.queries import hubs as queries
+from app.queries import integrations as integrations_queries
+
+
+@strawberry.type(description="The tenant: everything that a key sees belongs to its hub.")
+class Hub(Node):
+    name: str = strawberry.field(description="What people call it.")
+    created_at: datetime = strawberry.field(description="When it was created.")
+
+    @classmethod
+    def of(cls, record: model.Hub) -> Self:
+        return cls(id=make_id("Hub", record.id), name=record.name, created_at=record.created_at)
+
+    @strawberry.field(description="Its connections to Backblaze B2, without those `DELETED`.")
+    async def integrations(
+        self,
+        info: Info,
+        *,
+        order_by: OrderBy = CreationOrder.NEWEST_FIRST,
+        first: First = strawberry.UNSET,
+        after: After = strawberry.UNSET,
+        last: Last = strawberry.UNSET,
+        before: Before = strawberry.UNSET,
+    ) -> Connection[Integration]:
+        context = info.context
+        wanted = IntegrationFilter()
+        scope = describe_list("hub.integrations", order_by, wanted)
+        page = read_page(scope, order_by, first=first, after=after, last=last, before=before)
+        async with context.read() as connection:
+            found = await integrations_queries.page(connection, context.hub_id, wanted, page)
+
+        async def count() -> int:
+            async with context.read() as connection:
+                return await integrations_queries.count(connection, context.hub_id, wanted)
+
+        return show_page(found, scope, show=Integration.of, count=count)
+
+
+async def by_ids(
+    connection: pool.Connection, hub_id: UUID, ids: Sequence[UUID]
+) -> dict[UUID, model.Hub]:
+    """The principal's own hub, where it is asked for: no other can be seen."""
+    found = await queries.get(connection, hub_id) if hub_id in ids else None
+    return {} if found is None else {found.id: found}
+
+
+@strawberry.type
+class HubQueries:
+    @access.query(Capability.READ, description="The hub that your key belongs to.")
+    async def hub(self, info: Info) -> Hub:
+        found = await info.context.load(by_ids, info.context.hub_id)
+        assert found is not None
+        return Hub.of(found)

@@ -1,0 +1,227 @@
+"""Integrations: a hub's connections to Backblaze B2."""
+
+from datetime import datetime
+from typing import Annotated, Self
+
+import strawberry
+
+from app.api import access
+from app.api.arguments import IdempotencyKey, given, require_id
+from app.api.context import Info, make_id
+from app.api.failures import Failure
+from app.api.nodes import Node
+from app.api.user_errors import UserError
+from app.model import integrations as model
+from app.model.access import Capability
+from app.model.integrations import IntegrationState
+from app.service import integrations as service
+
+_ID = "The integration."
+
+
+@strawberry.type(
+    description="A connection to Backblaze B2: an application key, a bucket and a name prefix. "
+    "Bucket and prefix are fixed once it is created; the application key can never be read again."
+)
+class Integration(Node):
+    name: str = strawberry.field(description="What people call it.")
+    state: IntegrationState = strawberry.field(description="Whether it can be used.")
+    key_id: str = strawberry.field(description="The id of the application key; not a secret.")
+    bucket: str = strawberry.field(description="The name of the bucket.")
+    prefix: str = strawberry.field(
+        description="What the names of all its objects begin with; empty for the whole bucket."
+    )
+    error: Failure | None = strawberry.field(
+        description="What was wrong when it was tried last; null where nothing was."
+    )
+    verified_at: datetime | None = strawberry.field(
+        description="When it was last seen to work; null where it never was."
+    )
+    created_at: datetime = strawberry.field(description="When it was created.")
+
+    @classmethod
+    def of(cls, record: model.Integration) -> Self:
+        return cls(
+            id=make_id("Integration", record.id),
+            name=record.name,
+            state=record.state,
+            key_id=record.key_id,
+            bucket=record.bucket,
+            prefix=record.prefix,
+            error=Failure.of(record.error_code, record.error_message),
+            verified_at=record.verified_at,
+            created_at=record.created_at,
+        )
+
+
+@strawberry.type(description="What `createIntegration` answers.")
+class CreateIntegrationPayload:
+    integration: Integration | None = strawberry.field(
+        default=None, description="The new integration, `VERIFYING`; null where it was refused."
+    )
+    errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Why it was refused; empty where it was not."
+    )
+
+
+@strawberry.type(description="What `updateIntegration` answers.")
+class UpdateIntegrationPayload:
+    integration: Integration | None = strawberry.field(
+        default=None, description="The integration as it is now; null where it was refused."
+    )
+    errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Why it was refused; empty where it was not."
+    )
+
+
+@strawberry.type(description="What `verifyIntegration` answers.")
+class VerifyIntegrationPayload:
+    integration: Integration | None = strawberry.field(
+        default=None, description="The integration, about to be tried; null where it was refused."
+    )
+    errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Why it was refused; empty where it was not."
+    )
+
+
+@strawberry.type(description="What `deleteIntegration` answers.")
+class DeleteIntegrationPayload:
+    integration: Integration | None = strawberry.field(
+        default=None, description="The integration, `DELETED`; null where it was refused."
+    )
+    errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Why it was refused; empty where it was not."
+    )
+
+
+@strawberry.type
+class IntegrationMutations:
+    @access.mutation(
+        Capability.CONFIGURE,
+        CreateIntegrationPayload,
+        description="Connect a bucket of Backblaze B2. It is `VERIFYING` until a worker has "
+        "written, read and deleted a small object there; then `LIVE` or `FAILED` with the reason.",
+    )
+    async def create_integration(
+        self,
+        info: Info,
+        *,
+        name: Annotated[
+            str, strawberry.argument(description="What people call it: 1 to 200 characters.")
+        ],
+        key_id: Annotated[
+            str, strawberry.argument(description="The id of a Backblaze B2 application key.")
+        ],
+        key: Annotated[
+            str,
+            strawberry.argument(
+                description="The application key itself. It is sealed at once and can never be "
+                "read again."
+            ),
+        ],
+        bucket: Annotated[
+            str, strawberry.argument(description="The name of a private bucket the key can use.")
+        ],
+        prefix: Annotated[
+            str,
+            strawberry.argument(
+                description="What the names of all objects shall begin with, without a slash at "
+                "either end. No other integration may use an overlapping one in this bucket."
+            ),
+        ],
+        idempotency_key: IdempotencyKey = None,
+    ) -> CreateIntegrationPayload:
+        parts = info.context.parts
+        created = await service.create_integration(
+            parts.database,
+            info.context.principal,
+            new=model.NewIntegration(
+                name=name, key_id=key_id, key=key, bucket=bucket, prefix=prefix
+            ),
+            sealer=parts.sealer,
+            embedded_key_prefix=parts.embedded_key_prefix,
+            idempotency_key=idempotency_key,
+        )
+        return CreateIntegrationPayload(integration=Integration.of(created))
+
+    @access.mutation(
+        Capability.CONFIGURE,
+        UpdateIntegrationPayload,
+        description="Change an integration's name or application key. A new key replaces the old "
+        "one only after it has reached what the old one stored.",
+    )
+    async def update_integration(
+        self,
+        info: Info,
+        *,
+        id: Annotated[strawberry.ID, strawberry.argument(description=_ID)],
+        name: Annotated[
+            str | None, strawberry.argument(description="The new name; the old one where absent.")
+        ] = strawberry.UNSET,
+        key_id: Annotated[
+            str | None,
+            strawberry.argument(
+                description="The id of the new application key; only together with `key`."
+            ),
+        ] = strawberry.UNSET,
+        key: Annotated[
+            str | None,
+            strawberry.argument(description="The new application key; only with `keyId`."),
+        ] = strawberry.UNSET,
+        idempotency_key: IdempotencyKey = None,
+    ) -> UpdateIntegrationPayload:
+        parts = info.context.parts
+        updated = await service.update_integration(
+            parts.database,
+            info.context.principal,
+            id=require_id("Integration", id, "id"),
+            name=given(name),
+            key_id=given(key_id),
+            key=given(key),
+            sealer=parts.sealer,
+            embedded_key_prefix=parts.embedded_key_prefix,
+            idempotency_key=idempotency_key,
+        )
+        return UpdateIntegrationPayload(integration=Integration.of(updated))
+
+    @access.mutation(
+        Capability.CONFIGURE,
+        VerifyIntegrationPayload,
+        description="Try an integration again now: a worker writes, reads and deletes a small "
+        "object there.",
+    )
+    async def verify_integration(
+        self,
+        info: Info,
+        *,
+        id: Annotated[strawberry.ID, strawberry.argument(description=_ID)],
+        idempotency_key: IdempotencyKey = None,
+    ) -> VerifyIntegrationPayload:
+        verified = await service.verify_integration(
+            info.context.parts.database,
+            info.context.principal,
+            id=require_id("Integration", id, "id"),
+            idempotency_key=idempotency_key,
+        )
+        return VerifyIntegrationPayload(integration=Integration.of(verified))
+
+    @access.mutation(
+        Capability.CONFIGURE,
+        DeleteIntegrationPayload,
+        description="Delete an integration. Refused (`INTEGRATION_IN_USE`) while a policy or a "
+        "backup with an object points to it. Nothing in the bucket is touched.",
+    )
+    async def delete_integration(
+        self,
+        info: Info,
+        *,
+        id: Annotated[strawberry.ID, strawberry.argument(description=_ID)],
+        idempotency_key: IdempotencyKey = None,
+    ) -> DeleteIntegrationPayload:
+        deleted = await service.delete_integration(
+            info.context.parts.database,
+            info.context.principal,
+            id=require_id("Integration", id, "id"),
+            idempotency_key=idempotency_key,
+        )
+        return DeleteIntegrationPayload(integration=Integration.of(deleted))

@@ -1,0 +1,187 @@
+"""Backup policies: what is run to save and to restore a container."""
+
+from datetime import datetime, timedelta
+from typing import Annotated, Self
+
+import strawberry
+
+from app.api import access
+from app.api.arguments import IdempotencyKey, given, require_id
+from app.api.context import Info
+from app.api.integrations import Integration
+from app.api.scalars import BigInt
+from app.api.user_errors import UserError
+from app.model import policies as model
+from app.model.access import Capability
+from app.queries import integrations as integrations_queries
+from app.service import policies as service
+
+_COMMAND = (
+    "Needs the capability `READ_COMMANDS`: without it null, with a `FORBIDDEN` error at this field."
+)
+_BACKUP_COMMAND = (
+    "Run by `sh -c` in the instance. Its standard output is the backup, its standard error the log."
+)
+_RESTORE_COMMAND = (
+    "Run by `sh -c` in the instance, with the backup on its standard input. It must read all of it "
+    "and exit with 0."
+)
+_TIMEOUT = "How long command and transfer together may take, 1 second to 7 days"
+
+
+@strawberry.type(description="How a container is saved.")
+class BackupCommand:
+    timeout: timedelta = strawberry.field(description=f"{_TIMEOUT}.")
+    min_bytes: BigInt = strawberry.field(
+        description="A backup of fewer bytes counts as failed (`OUTPUT_TOO_SMALL`)."
+    )
+    text: strawberry.Private[str]
+
+    @strawberry.field(description=f"{_BACKUP_COMMAND} {_COMMAND}")
+    def command(self, info: Info) -> str | None:
+        info.context.principal.require(Capability.READ_COMMANDS)
+        return self.text
+
+
+@strawberry.type(description="How a backup is put back.")
+class RestoreCommand:
+    timeout: timedelta = strawberry.field(description=f"{_TIMEOUT}.")
+    text: strawberry.Private[str]
+
+    @strawberry.field(description=f"{_RESTORE_COMMAND} {_COMMAND}")
+    def command(self, info: Info) -> str | None:
+        info.context.principal.require(Capability.READ_COMMANDS)
+        return self.text
+
+
+@strawberry.type(description="How a container's backups are made, and where they are kept.")
+class BackupPolicy:
+    backup: BackupCommand = strawberry.field(description="How it is saved.")
+    restore: RestoreCommand | None = strawberry.field(
+        description="How a backup is put back; null where the policy has no restore command: then "
+        "nothing can be restored."
+    )
+    updated_at: datetime = strawberry.field(description="When it was set.")
+    record: strawberry.Private[model.BackupPolicy]
+
+    @classmethod
+    def of(cls, record: model.BackupPolicy) -> Self:
+        restore = record.restore_command
+        return cls(
+            backup=BackupCommand(
+                timeout=record.backup_timeout,
+                min_bytes=BigInt(record.min_bytes),
+                text=record.backup_command,
+            ),
+            restore=None
+            if restore is None
+            else RestoreCommand(timeout=record.restore_timeout, text=restore),
+            updated_at=record.updated_at,
+            record=record,
+        )
+
+    @strawberry.field(description="Where the backups are kept.")
+    async def integration(self, info: Info) -> Integration:
+        found = await info.context.load(integrations_queries.by_ids, self.record.integration_id)
+        assert found is not None
+        return Integration.of(found)
+
+
+@strawberry.input(description="How a container is saved.")
+class BackupCommandInput:
+    command: str = strawberry.field(
+        description=f"{_BACKUP_COMMAND} Not empty, at most 64 KiB, no NUL."
+    )
+    timeout: timedelta = strawberry.field(
+        default=model.DEFAULT_TIMEOUT, description=f"{_TIMEOUT}; 12 hours where absent."
+    )
+    min_bytes: BigInt = strawberry.field(
+        default=BigInt(model.DEFAULT_MIN_BYTES),
+        description="A backup of fewer bytes counts as failed (`OUTPUT_TOO_SMALL`); 0 or more, 1 "
+        "where absent: an empty backup has failed.",
+    )
+
+
+@strawberry.input(description="How a backup is put back.")
+class RestoreCommandInput:
+    command: str = strawberry.field(
+        description=f"{_RESTORE_COMMAND} Not empty, at most 64 KiB, no NUL."
+    )
+    timeout: timedelta = strawberry.field(
+        default=model.DEFAULT_TIMEOUT, description=f"{_TIMEOUT}; 12 hours where absent."
+    )
+
+
+@strawberry.input(description="A backup policy. It is a whole: setting it replaces the old one.")
+class BackupPolicyInput:
+    integration_id: strawberry.ID = strawberry.field(
+        description="Where the backups are kept; an integration of your hub."
+    )
+    backup: BackupCommandInput = strawberry.field(description="How the container is saved.")
+    restore: RestoreCommandInput | None = strawberry.field(
+        default=strawberry.UNSET,
+        description="How a backup is put back. Without it backups are made, but none can be "
+        "restored.",
+    )
+
+
+@strawberry.type(description="What `configureBackups` answers.")
+class ConfigureBackupsPayload:
+    backup_policy: BackupPolicy | None = strawberry.field(
+        default=None,
+        description="The policy as it is now; null where it was removed or refused.",
+    )
+    warnings: list[str] = strawberry.field(
+        default_factory=list,
+        description="Sentences about what was accepted but will not do what you may expect: no "
+        "restore command, no instance running, an integration that is not `LIVE` yet.",
+    )
+    errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Why it was refused; empty where it was not."
+    )
+
+
+@strawberry.type
+class PolicyMutations:
+    @access.mutation(
+        Capability.CONFIGURE,
+        ConfigureBackupsPayload,
+        description="Set a container's backup policy as a whole, or remove it with `null`: then no "
+        "backup is made any more, and those that exist stay.",
+    )
+    async def configure_backups(
+        self,
+        info: Info,
+        *,
+        container_id: Annotated[
+            strawberry.ID, strawberry.argument(description="The container; a stateful one.")
+        ],
+        policy: Annotated[
+            BackupPolicyInput | None,
+            strawberry.argument(description="The whole policy; `null` removes it."),
+        ],
+        idempotency_key: IdempotencyKey = None,
+    ) -> ConfigureBackupsPayload:
+        configured, warnings = await service.configure_backups(
+            info.context.parts.database,
+            info.context.principal,
+            container_id=require_id("Container", container_id, "containerId"),
+            policy=None if policy is None else _read(policy),
+            idempotency_key=idempotency_key,
+        )
+        return ConfigureBackupsPayload(
+            backup_policy=None if configured is None else BackupPolicy.of(configured),
+            warnings=warnings,
+        )
+
+
+def _read(policy: BackupPolicyInput) -> model.NewPolicy:
+    restore = given(policy.restore)
+    return model.NewPolicy(
+        integration_id=require_id("Integration", policy.integration_id, "policy.integrationId"),
+        backup_command=policy.backup.command,
+        backup_timeout=policy.backup.timeout,
+        min_bytes=policy.backup.min_bytes,
+        restore_command=None if restore is None else restore.command,
+        restore_timeout=model.DEFAULT_TIMEOUT if restore is None else restore.timeout,
+    )

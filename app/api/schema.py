@@ -1,0 +1,106 @@
+"""The schema: one mixin a noun, composed."""
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+
+import strawberry
+from graphql import DocumentNode, GraphQLError
+from strawberry.extensions import SchemaExtension
+from strawberry.schema.config import StrawberryConfig
+from strawberry.types import ExecutionContext
+
+from app.api.backups import Backup, BackupMutations, BackupQueries
+from app.api.containers import Container, ContainerMutations, ContainerQueries
+from app.api.context import Context, Parts
+from app.api.hubs import Hub, HubQueries
+from app.api.hubs import by_ids as hubs_by_ids
+from app.api.instances import Instance, InstanceMutations
+from app.api.integrations import Integration, IntegrationMutations
+from app.api.nodes import NodeKind
+from app.api.policies import PolicyMutations
+from app.api.restores import Restore, RestoreMutations, RestoreQueries, RestoreSubscriptions
+from app.api.scalars import SCALARS
+from app.api.user_errors import TYPES
+from app.api.viewer import ViewerQueries
+from app.model.access import Principal
+from app.queries import backups, containers, instances, integrations, restores
+
+
+@strawberry.type(
+    description="What can be read. Every field names the capability that a key needs for it."
+)
+class Query(ViewerQueries, HubQueries, ContainerQueries, BackupQueries, RestoreQueries):
+    pass
+
+
+@strawberry.type(
+    description="What can be done. A refusal is no top-level error: it stands in the payload's "
+    "`errors`, and has changed nothing. Work that takes time answers at once with the object in "
+    "its first state."
+)
+class Mutation(
+    BackupMutations,
+    RestoreMutations,
+    ContainerMutations,
+    InstanceMutations,
+    PolicyMutations,
+    IntegrationMutations,
+):
+    pass
+
+
+@strawberry.type(
+    description="What can be followed, over `graphql-transport-ws`: the current state first, then "
+    "every change, then the final state; then the subscription completes."
+)
+class Subscription(RestoreSubscriptions):
+    pass
+
+
+class PreparedDocument(SchemaExtension):
+    """Takes the document that was parsed and measured before."""
+
+    def on_parse(self) -> Iterator[None]:
+        context: Context = self.execution_context.context
+        self.execution_context.graphql_document = context.document
+        yield
+
+
+class GatewaySchema(strawberry.Schema):
+    def process_errors(
+        self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None
+    ) -> None:
+        """Log nothing here: what has to be logged is logged where errors are shown."""
+
+
+KINDS: Mapping[str, NodeKind] = MappingProxyType(
+    {
+        "Hub": NodeKind(fetch=hubs_by_ids, show=Hub.of),
+        "Container": NodeKind(fetch=containers.by_ids, show=Container.of),
+        "Instance": NodeKind(fetch=instances.by_ids, show=Instance.of),
+        "Integration": NodeKind(fetch=integrations.by_ids, show=Integration.of),
+        "Backup": NodeKind(fetch=backups.by_ids, show=Backup.of),
+        "Restore": NodeKind(fetch=restores.by_ids, show=Restore.of),
+    }
+)
+
+
+def make_schema() -> GatewaySchema:
+    return GatewaySchema(
+        query=Query,
+        mutation=Mutation,
+        subscription=Subscription,
+        types=[*TYPES.values(), Hub, Container, Instance, Integration, Backup, Restore],
+        extensions=[PreparedDocument],
+        config=StrawberryConfig(scalar_map=SCALARS, disable_field_suggestions=True),
+    )
+
+
+def make_context(parts: Parts, principal: Principal, document: DocumentNode) -> Context:
+    """The context of one operation; each needs its own."""
+    return Context(principal=principal, parts=parts, kinds=KINDS, document=document)
+
+
+def export() -> str:
+    """The text of `schema.graphql`."""
+    return make_schema().as_str().rstrip() + "\n"

@@ -1,0 +1,119 @@
+"""The refusals of mutations: one interface with exactly six types, for ever."""
+
+import strawberry
+
+from app import errors
+
+_PATH = "The argument that the refusal is about, as a path of names; null where it is about none."
+
+CODES: dict[type[errors.UserError], str] = {
+    errors.NotFound: "`NOT_FOUND`",
+    errors.InvalidInput: "`INVALID_INPUT`, `CONFIRM_MISMATCH`, `TOO_MANY_IDS`, `INSTANCE_REQUIRED`",
+    errors.InvalidState: (
+        "`INVALID_STATE`, `CONTAINER_NOT_STATEFUL`, `CONTAINER_DELETING`, `NO_BACKUP_POLICY`, "
+        "`NO_RESTORE_COMMAND`, `INTEGRATION_NOT_LIVE`, `INTEGRATION_IN_USE`, "
+        "`INSTANCE_NOT_RUNNING`, `BACKUP_NOT_LIVE`, `BACKUP_RUNNING`, `BACKUP_IN_USE`, "
+        "`COMMAND_CHANGED`, `OTHER_CONTAINER`, `EXECUTOR_UNAVAILABLE`"
+    ),
+    errors.Conflict: (
+        "`CONFLICT`, `INSTANCE_BUSY`, `IDENTIFIER_TAKEN`, `HOSTNAME_TAKEN`, "
+        "`IDEMPOTENCY_KEY_REUSED`"
+    ),
+    errors.NotPermitted: "`NOT_PERMITTED`",
+    errors.StorageRefused: "`STORAGE`, `OBJECT_MISSING`, `OBJECT_MISMATCH`",
+}
+"""The documented codes of each type; new ones may join them."""
+
+
+def _sentence(meaning: str, error: type[errors.UserError]) -> str:
+    return f"{meaning} Codes: {CODES[error]}; more may come."
+
+
+@strawberry.interface(
+    description=(
+        "Why a mutation was refused. Exactly six types implement it, and no other ever will: "
+        "`NotFoundError`, `InvalidInputError`, `InvalidStateError`, `ConflictError`, "
+        "`NotPermittedError`, `StorageError`. Switch on `__typename` with a default branch that "
+        "shows `message`. A refused mutation has changed nothing."
+    )
+)
+class UserError:
+    message: str = strawberry.field(description="A sentence for a person: what is wrong, and why.")
+    code: str = strawberry.field(
+        description="The reason in one word, for programs; the types list theirs. New codes may "
+        "come: treat one that you do not know like its type."
+    )
+    path: list[str] | None = strawberry.field(description=_PATH)
+
+
+@strawberry.type(
+    description=_sentence(
+        "There is no such object in your hub, or no longer.",
+        errors.NotFound,
+    )
+)
+class NotFoundError(UserError):
+    pass
+
+
+@strawberry.type(
+    description=_sentence("An argument cannot be used as it is.", errors.InvalidInput),
+)
+class InvalidInputError(UserError):
+    pass
+
+
+@strawberry.type(
+    description=_sentence(
+        "The object is in a state that does not allow this now.",
+        errors.InvalidState,
+    )
+)
+class InvalidStateError(UserError):
+    pass
+
+
+@strawberry.type(
+    description=_sentence(
+        "Something else stands in the way: another run, a name, or an earlier call.",
+        errors.Conflict,
+    )
+)
+class ConflictError(UserError):
+    pass
+
+
+@strawberry.type(
+    description=_sentence(
+        "Your key lacks the capability; see `viewer.capabilities`.",
+        errors.NotPermitted,
+    )
+)
+class NotPermittedError(UserError):
+    pass
+
+
+@strawberry.type(
+    description=_sentence("Backblaze B2 stands in the way.", errors.StorageRefused),
+)
+class StorageError(UserError):
+    pass
+
+
+TYPES: dict[type[errors.UserError], type[UserError]] = {
+    errors.NotFound: NotFoundError,
+    errors.InvalidInput: InvalidInputError,
+    errors.InvalidState: InvalidStateError,
+    errors.Conflict: ConflictError,
+    errors.NotPermitted: NotPermittedError,
+    errors.StorageRefused: StorageError,
+}
+
+
+def show(error: errors.UserError) -> UserError:
+    """The GraphQL object of a refusal."""
+    for kind, type_ in TYPES.items():
+        if isinstance(error, kind):
+            path = None if error.path is None else list(error.path)
+            return type_(message=error.message, code=error.reason, path=path)
+    raise TypeError(error)
