@@ -1,15 +1,15 @@
 """Statements about containers."""
 
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from uuid import UUID
 
 import asyncpg
 
 from app.model.containers import Container, ContainerFilter, ContainerState, NewContainer
-from app.model.paging import Page, Slice
+from app.model.paging import Page, Slice, Window, cut_slice, open_window
 from app.postgres.pool import Connection
 from app.postgres.statements import load
-from app.queries.pages import bounds, cut, goes_down
 
 _QUERIES = load("containers")
 _THERE = (ContainerState.LIVE, ContainerState.DELETING)
@@ -39,14 +39,15 @@ async def by_ids(
 async def page(
     connection: Connection, hub_id: UUID, filter: ContainerFilter, page: Page
 ) -> Slice[Container]:
+    window = open_window(page)
     rows = await connection.fetch(
-        _QUERIES["page_down" if goes_down(page) else "page_up"],
+        _QUERIES["page_down" if window.newest_first else "page_up"],
         hub_id,
-        *bounds(page),
+        *_bounds(window),
         *_filter(filter),
-        page.limit + 1,
+        window.limit,
     )
-    return cut(rows, page, _read)
+    return cut_slice([_read(row) for row in rows], page)
 
 
 async def count(connection: Connection, hub_id: UUID, filter: ContainerFilter) -> int:
@@ -79,9 +80,14 @@ async def begin_deletion(connection: Connection, hub_id: UUID, id: UUID) -> Cont
 
 
 async def cancel_runs(connection: Connection, hub_id: UUID, id: UUID) -> list[UUID]:
-    """Ask all its runs to end, and return which these are."""
+    """Ask all runs of a locked container to end, and return which these are."""
     rows = await connection.fetch(_QUERIES["cancel_runs"], hub_id, id)
     return [row["id"] for row in rows]
+
+
+def _bounds(window: Window) -> tuple[datetime, UUID, datetime, UUID]:
+    upper, lower = window.upper, window.lower
+    return upper.at, upper.id, lower.at, lower.id
 
 
 async def _one(connection: Connection, name: str, *arguments: object) -> Container | None:

@@ -1,15 +1,15 @@
 """Statements about instances."""
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from uuid import UUID
 
 import asyncpg
 
 from app.model.containers import Instance, InstanceFilter, InstanceState, NewInstance
-from app.model.paging import Page, Slice
+from app.model.paging import Page, Slice, Window, cut_slice, open_window
 from app.postgres.pool import Connection
 from app.postgres.statements import load
-from app.queries.pages import bounds, cut, goes_down
 
 _QUERIES = load("instances")
 
@@ -48,15 +48,16 @@ async def running(
 async def page(
     connection: Connection, hub_id: UUID, filter: InstanceFilter, page: Page
 ) -> Slice[Instance]:
+    window = open_window(page)
     rows = await connection.fetch(
-        _QUERIES["page_down" if goes_down(page) else "page_up"],
+        _QUERIES["page_down" if window.newest_first else "page_up"],
         hub_id,
-        *bounds(page),
+        *_bounds(window),
         filter.container_id,
         *_filter(filter),
-        page.limit + 1,
+        window.limit,
     )
-    return cut(rows, page, _read)
+    return cut_slice([_read(row) for row in rows], page)
 
 
 async def count(connection: Connection, hub_id: UUID, filter: InstanceFilter) -> int:
@@ -73,18 +74,19 @@ async def pages(
     page: Page,
 ) -> dict[UUID, Slice[Instance]]:
     """The same page of each container, by one statement; `filter.container_id` does not count."""
+    window = open_window(page)
     rows = await connection.fetch(
-        _QUERIES["pages_down" if goes_down(page) else "pages_up"],
+        _QUERIES["pages_down" if window.newest_first else "pages_up"],
         hub_id,
         list(container_ids),
-        *bounds(page),
+        *_bounds(window),
         *_filter(filter),
-        page.limit + 1,
+        window.limit,
     )
-    found: dict[UUID, list[asyncpg.Record]] = {id: [] for id in container_ids}
+    found: dict[UUID, list[Instance]] = {id: [] for id in container_ids}
     for row in rows:
-        found[row["container_id"]].append(row)
-    return {id: cut(of_one, page, _read) for id, of_one in found.items()}
+        found[row["container_id"]].append(_read(row))
+    return {id: cut_slice(of_one, page) for id, of_one in found.items()}
 
 
 async def counts(
@@ -160,6 +162,11 @@ async def was_saved(
     connection: Connection, hub_id: UUID, container_id: UUID, hostname: str
 ) -> bool:
     return bool(await connection.fetchval(_QUERIES["was_saved"], hub_id, container_id, hostname))
+
+
+def _bounds(window: Window) -> tuple[datetime, UUID, datetime, UUID]:
+    upper, lower = window.upper, window.lower
+    return upper.at, upper.id, lower.at, lower.id
 
 
 async def _one(connection: Connection, name: str, *arguments: object) -> Instance | None:

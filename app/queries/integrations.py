@@ -15,10 +15,9 @@ from app.model.integrations import (
     Realm,
     SealedAccess,
 )
-from app.model.paging import Page, Slice
+from app.model.paging import Page, Slice, Window, cut_slice, open_window
 from app.postgres.pool import Connection
 from app.postgres.statements import load
-from app.queries.pages import bounds, cut, goes_down
 
 _QUERIES = load("integrations")
 _WORKERS = load("workers_integrations")
@@ -68,14 +67,15 @@ async def by_ids(
 async def page(
     connection: Connection, hub_id: UUID, filter: IntegrationFilter, page: Page
 ) -> Slice[Integration]:
+    window = open_window(page)
     rows = await connection.fetch(
-        _QUERIES["page_down" if goes_down(page) else "page_up"],
+        _QUERIES["page_down" if window.newest_first else "page_up"],
         hub_id,
-        *bounds(page),
+        *_bounds(window),
         _states(filter),
-        page.limit + 1,
+        window.limit,
     )
-    return cut(rows, page, _read)
+    return cut_slice([_read(row) for row in rows], page)
 
 
 async def count(connection: Connection, hub_id: UUID, filter: IntegrationFilter) -> int:
@@ -200,6 +200,11 @@ async def fail_check(
 ) -> None:
     """For workers: it does not work, or not by its new key."""
     await connection.execute(_WORKERS["fail"], id, code, message, state, drop_next_key, again_in)
+
+
+def _bounds(window: Window) -> tuple[datetime, UUID, datetime, UUID]:
+    upper, lower = window.upper, window.lower
+    return upper.at, upper.id, lower.at, lower.id
 
 
 async def _one(connection: Connection, name: str, *arguments: object) -> Integration | None:

@@ -48,10 +48,18 @@ where hub_id = $1 and id = $2 and state = 'LIVE'
 returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, created_at;
 
 -- name: cancel_runs
--- Ask every run of a container to end.
+-- Ask every open run of a container to end.
+with held as (
+    select id
+    from runs
+    where hub_id = $1 and container_id = $2 and finished_at is null
+    order by id asc
+    for update
+)
+
 update runs
 set cancel = true
-where hub_id = $1 and container_id = $2 and finished_at is null
+where hub_id = $1 and id in (select held.id from held)
 returning id;
 
 -- name: page_down
@@ -59,8 +67,8 @@ returning id;
 select id, hub_id, identifier, name, stateful, labels, state, deleting_since, created_at
 from containers
 where hub_id = $1
-    and (created_at, id) < (coalesce($2::timestamptz, 'infinity'), coalesce($3::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
-    and (created_at, id) > (coalesce($4::timestamptz, '-infinity'), coalesce($5::uuid, '00000000-0000-0000-0000-000000000000'))
+    and (created_at, id) < ($2::timestamptz, $3::uuid)
+    and (created_at, id) > ($4::timestamptz, $5::uuid)
     and ($6::text is null or identifier = $6)
     and ($7::boolean is null or stateful = $7)
     and state = any ($8::text[])
@@ -72,8 +80,8 @@ limit $9;
 select id, hub_id, identifier, name, stateful, labels, state, deleting_since, created_at
 from containers
 where hub_id = $1
-    and (created_at, id) < (coalesce($2::timestamptz, 'infinity'), coalesce($3::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
-    and (created_at, id) > (coalesce($4::timestamptz, '-infinity'), coalesce($5::uuid, '00000000-0000-0000-0000-000000000000'))
+    and (created_at, id) < ($2::timestamptz, $3::uuid)
+    and (created_at, id) > ($4::timestamptz, $5::uuid)
     and ($6::text is null or identifier = $6)
     and ($7::boolean is null or stateful = $7)
     and state = any ($8::text[])

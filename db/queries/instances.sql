@@ -98,8 +98,8 @@ select id, hub_id, container_id, hostname, state, executor, host, folder, variab
     created_at, removed_at
 from instances
 where hub_id = $1
-    and (created_at, id) < (coalesce($2::timestamptz, 'infinity'), coalesce($3::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
-    and (created_at, id) > (coalesce($4::timestamptz, '-infinity'), coalesce($5::uuid, '00000000-0000-0000-0000-000000000000'))
+    and (created_at, id) < ($2::timestamptz, $3::uuid)
+    and (created_at, id) > ($4::timestamptz, $5::uuid)
     and removed_at is null
     and ($6::uuid is null or container_id = $6)
     and ($7::text is null or hostname = $7)
@@ -114,8 +114,8 @@ select id, hub_id, container_id, hostname, state, executor, host, folder, variab
     created_at, removed_at
 from instances
 where hub_id = $1
-    and (created_at, id) < (coalesce($2::timestamptz, 'infinity'), coalesce($3::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
-    and (created_at, id) > (coalesce($4::timestamptz, '-infinity'), coalesce($5::uuid, '00000000-0000-0000-0000-000000000000'))
+    and (created_at, id) < ($2::timestamptz, $3::uuid)
+    and (created_at, id) > ($4::timestamptz, $5::uuid)
     and removed_at is null
     and ($6::uuid is null or container_id = $6)
     and ($7::text is null or hostname = $7)
@@ -145,8 +145,8 @@ cross join lateral (
     from instances
     where hub_id = $1
         and container_id = parents.id
-        and (created_at, id) < (coalesce($3::timestamptz, 'infinity'), coalesce($4::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
-        and (created_at, id) > (coalesce($5::timestamptz, '-infinity'), coalesce($6::uuid, '00000000-0000-0000-0000-000000000000'))
+        and (created_at, id) < ($3::timestamptz, $4::uuid)
+        and (created_at, id) > ($5::timestamptz, $6::uuid)
         and removed_at is null
         and ($7::text is null or hostname = $7)
         and ($8::text[] is null or state = any ($8))
@@ -166,8 +166,8 @@ cross join lateral (
     from instances
     where hub_id = $1
         and container_id = parents.id
-        and (created_at, id) < (coalesce($3::timestamptz, 'infinity'), coalesce($4::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
-        and (created_at, id) > (coalesce($5::timestamptz, '-infinity'), coalesce($6::uuid, '00000000-0000-0000-0000-000000000000'))
+        and (created_at, id) < ($3::timestamptz, $4::uuid)
+        and (created_at, id) > ($5::timestamptz, $6::uuid)
         and removed_at is null
         and ($7::text is null or hostname = $7)
         and ($8::text[] is null or state = any ($8))

@@ -100,8 +100,8 @@ select id, hub_id, name, realm, key_id, next_key_id, bucket, prefix, state, erro
     verified_at, created_at
 from integrations
 where hub_id = $1
-    and (created_at, id) < (coalesce($2::timestamptz, 'infinity'), coalesce($3::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
-    and (created_at, id) > (coalesce($4::timestamptz, '-infinity'), coalesce($5::uuid, '00000000-0000-0000-0000-000000000000'))
+    and (created_at, id) < ($2::timestamptz, $3::uuid)
+    and (created_at, id) > ($4::timestamptz, $5::uuid)
     and state = any ($6::text[])
 order by created_at desc, id desc
 limit $7;
@@ -112,8 +112,8 @@ select id, hub_id, name, realm, key_id, next_key_id, bucket, prefix, state, erro
     verified_at, created_at
 from integrations
 where hub_id = $1
-    and (created_at, id) < (coalesce($2::timestamptz, 'infinity'), coalesce($3::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
-    and (created_at, id) > (coalesce($4::timestamptz, '-infinity'), coalesce($5::uuid, '00000000-0000-0000-0000-000000000000'))
+    and (created_at, id) < ($2::timestamptz, $3::uuid)
+    and (created_at, id) > ($4::timestamptz, $5::uuid)
     and state = any ($6::text[])
 order by created_at asc, id asc
 limit $7;
