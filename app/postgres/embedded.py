@@ -34,6 +34,7 @@ _ACCOUNTS: Final = ("postgres", "nobody")
 _PR_SET_PDEATHSIG: Final = 1
 # A socket's path has room for 107 bytes (103 on macOS), of which PostgreSQL adds about 20.
 _SOCKET_ROOM: Final = 85
+_STILL_HELD: Final = "pre-existing shared memory block"
 _READY_SECONDS: Final = 60
 _WATCH_SECONDS: Final = 0.2
 
@@ -86,6 +87,7 @@ class EmbeddedPostgres:
         self._settings = {**_SETTINGS, **(settings or {})}
         self._bin = find_binaries(pg_bin)
         self._process: subprocess.Popen[bytes] | None = None
+        self._log_start = 0
         self._lock: int | None = None
         self._account = _find_account() if os.geteuid() == 0 else None
 
@@ -296,6 +298,7 @@ class EmbeddedPostgres:
         while True:
             tries -= 1
             with self.log.open("ab") as log:
+                self._log_start = log.tell()
                 self._process = subprocess.Popen(  # noqa: ASYNC220, S603 - must fork from this thread
                     (self._bin / "postgres", "-D", self.data, *options),
                     stdout=log,
@@ -305,9 +308,9 @@ class EmbeddedPostgres:
             try:
                 await self._wait_until_ready()
             except StartError:
-                if self._process.poll() is None or tries == 0:
+                if _STILL_HELD not in self._read_log() or tries == 0:
                     raise
-                # After a crash the old backends hold the shared memory for a moment.
+                # After a crash the old backends are still there for a moment.
                 await asyncio.sleep(0.3)
             else:
                 return
@@ -375,8 +378,11 @@ class EmbeddedPostgres:
             await connection.close()
 
     def _read_log(self) -> str:
+        """What the server has said since it was last started, or the end of that."""
         try:
-            return self.log.read_text(errors="replace")[-2000:]
+            with self.log.open("rb") as log:
+                log.seek(self._log_start)
+                return log.read().decode(errors="replace")[-2000:]
         except OSError:
             return ""
 
