@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from app.errors import ExecutorUnavailable, ExitUnknown
+from app.errors import CommandKilled, ExecutorUnavailable, ExitUnknown
 from app.executor.completion import complete, happens
 from app.executor.guard import END, KILL
 from app.executor.leftovers import Trace, kill_leftovers
@@ -16,8 +16,6 @@ from app.executor.port import Exit
 _FIRST_PAUSE = 0.001
 _LAST_PAUSE = 0.02
 _START_TIMEOUT = 30.0
-_GUARD_TIMEOUT = 10.0
-"""Seconds that a guard has to kill its command; then the worker does it (the guard is stopped)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +23,8 @@ class Spawned:
     """A guard that waits for its order, and the worker's ends of its pipes."""
 
     guard: subprocess.Popen[bytes]
+    handle: int
+    """A pidfd of the guard."""
     control: int
     report: int
     stdin: int | None
@@ -36,11 +36,12 @@ class Spawned:
 class ProcessExecution:
     """Keeps `port.Execution`. Belongs to the event loop that it was made in."""
 
-    def __init__(self, spawned: Spawned, run_mark: str) -> None:
+    def __init__(self, spawned: Spawned, *, run_mark: str, patience: float) -> None:
         self._loop = asyncio.get_running_loop()
         self._guard = spawned.guard
         self._trace = spawned.trace
         self._run_mark = run_mark
+        self._patience = patience
         self._control = WriteEnd(spawned.control)
         self._stdin = None if spawned.stdin is None else WriteEnd(spawned.stdin)
         self._stdout = ReadEnd(spawned.stdout)
@@ -53,12 +54,13 @@ class ProcessExecution:
         self._started = asyncio.Event()
         self._exited = asyncio.Event()
         self._over = asyncio.Event()
+        self._silent = asyncio.Event()
         self._reaped = asyncio.Event()
         self._report = spawned.report
         self._heard = b""
         os.set_blocking(self._report, False)
         self._loop.add_reader(self._report, self._hear)
-        self._handle = os.pidfd_open(self._guard.pid)
+        self._handle = spawned.handle
         self._loop.add_reader(self._handle, self._reap)
 
     @property
@@ -82,22 +84,29 @@ class ProcessExecution:
         return self._stdin is not None and await self._stdin.write(data)
 
     async def end_stdin(self) -> int:
-        """Raises ExitUnknown where the guard died: then nobody can let the input end."""
+        """Raises CommandKilled after `kill`, ExitUnknown where the guard died: no end mark then."""
         if self._stdin is None or self._stdin.closed:
             return 0
         pause = _FIRST_PAUSE
-        while self._stdin.count_unread() and not await happens(self._exited, within=pause):
+        while self._is_being_read() and not await happens(self._exited, within=pause):
             pause = min(2 * pause, _LAST_PAUSE)
         if self._killing:
             await self._exited.wait()
         # Once more: what was read just before the exit was read.
-        unread = self._stdin.count_unread()
-        if unread or self._killing:
+        unread = self._stdin.count_unread() + self._stdin.untaken
+        if unread:
             return unread
-        if not self._tell_guard(END):
+        if self._killing:
+            raise CommandKilled
+        if self._silent.is_set() or not self._tell_guard(END):
             raise ExitUnknown
         self._stdin.close()
         return 0
+
+    def _is_being_read(self) -> bool:
+        """Whether the command may still take what is in the pipe, and that is all that it lacks."""
+        assert self._stdin is not None
+        return self._stdin.untaken == 0 and self._stdin.count_unread() > 0
 
     async def wait(self) -> Exit:
         await self._exited.wait()
@@ -120,15 +129,16 @@ class ProcessExecution:
             self._tell_guard(KILL)
 
     async def _finish_kill(self) -> None:
-        if not self._is_clear and not await happens(self._over, within=_GUARD_TIMEOUT):
+        if not self._is_clear and not await happens(self._over, within=self._patience):
             self._start_rescue()
         if self._rescue is not None:
             await self._rescue
+        await self._reaped.wait()
+        await self._silent.wait()
 
     async def _release(self) -> None:
         """Only now that nobody is left who could see it, the input may end."""
         await self._finish_kill()
-        await self._reaped.wait()
         for end in (self._stdin, self._stdout, self._stderr, self._control):
             if end is not None:
                 end.close()
@@ -156,6 +166,7 @@ class ProcessExecution:
         self._mark_exited()
         self._started.set()
         self._over.set()
+        self._silent.set()
 
     def _take(self, line: str) -> None:
         word, _, rest = line.partition(" ")

@@ -141,7 +141,7 @@ def encode_order(
     """What the guard is told to run. `owner`: uid and gid to run as; None: as who the guard is."""
     uid, gid = owner or (-1, -1)
     pairs = (f"{name}={value}" for name, value in variables.items())
-    body = "\0".join((shell, str(uid), str(gid), *pairs)).encode()
+    body = "\0".join((shell, str(uid), str(gid), *pairs)).encode(errors="surrogateescape")
     return f"{len(body):0{_LENGTH_DIGITS}d}".encode() + body
 
 
@@ -241,7 +241,7 @@ class Guard:
             try:
                 _become_command(order, self._folder, guard)
             except (OSError, ValueError, OverflowError) as error:
-                os.write(fail, str(error).encode())
+                os.write(fail, (getattr(error, "strerror", None) or str(error)).encode())
             finally:
                 os._exit(127)
         os.close(fail)

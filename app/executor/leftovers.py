@@ -126,6 +126,11 @@ def _read_access(pid: int, descriptor: str) -> int:
     return int(flags, 8) & os.O_ACCMODE
 
 
+def find_leftovers(trace: Trace | None, run_mark: str) -> list[Process]:
+    """The run's processes that live, the guard among them. Blocks."""
+    return _Hunt(trace, run_mark).find_all()
+
+
 def kill_leftovers(trace: Trace | None, run_mark: str) -> None:
     """Kill the run's processes, the guard last; blocks until nothing is left."""
     hunt = _Hunt(trace, run_mark)

@@ -87,6 +87,7 @@ class WriteEnd(_End):
     def __init__(self, descriptor: int) -> None:
         super().__init__(descriptor)
         self._refused = False
+        self._untaken = 0
 
     def _unwatch(self) -> None:
         self._loop.remove_writer(self._descriptor)
@@ -98,18 +99,27 @@ class WriteEnd(_End):
 
     async def write(self, data: bytes) -> bool:
         """Write all of it, waiting for room. False: nobody reads any more."""
-        await asyncio.sleep(0)
         rest = memoryview(data)
+        # Also where the wait for room is cancelled: nobody knows then where to go on.
+        self._untaken += len(rest)
+        await asyncio.sleep(0)
         while rest:
             if self._refused or self.closed:
                 return False
             try:
-                rest = rest[os.write(self._descriptor, rest[:LARGEST]) :]
+                size = os.write(self._descriptor, rest[:LARGEST])
+                rest = rest[size:]
+                self._untaken -= size
             except BlockingIOError:
                 await self._writable()
             except BrokenPipeError:
                 self._refused = True
         return not (self._refused or self.closed)
+
+    @property
+    def untaken(self) -> int:
+        """Bytes that were to be written and never came into the pipe."""
+        return self._untaken
 
     def write_now(self, data: bytes) -> bool:
         """Write a few bytes without waiting. False: nobody reads any more."""

@@ -17,15 +17,18 @@ from app.executor.pipes import widen
 from app.executor.port import Command
 from app.executor.roots import ProcessRoot
 
+PATIENCE = 10.0
+"""Seconds that a guard has to kill its command; then the worker does it (the guard is stopped)."""
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class ProcessExecutor:
     """Keeps `port.Executor` for one folder of one hub. Linux only: the guard needs a subreaper."""
 
-    def __init__(self, root: ProcessRoot, *, folder: str) -> None:
+    def __init__(self, root: ProcessRoot, *, folder: str, patience: float = PATIENCE) -> None:
         self._root = root
         self._folder = folder
+        self._patience = patience
 
     async def start(self, command: Command, *, feeds_stdin: bool) -> ProcessExecution:
         if sys.platform != "linux":
@@ -35,12 +38,14 @@ class ProcessExecutor:
         )
 
     async def kill_leftovers(self, trace: Mapping[str, str | int], run_mark: str) -> None:
+        if sys.platform != "linux":
+            return  # nothing was ever started here
         await complete(asyncio.to_thread(kill_leftovers, parse_trace(trace), run_mark))
 
     async def _start(self, command: Command, *, feeds_stdin: bool) -> ProcessExecution:
         order = self._encode_order(command)
         spawned = await asyncio.to_thread(self._spawn, command.run_mark, feeds_stdin=feeds_stdin)
-        execution = ProcessExecution(spawned, command.run_mark)
+        execution = ProcessExecution(spawned, run_mark=command.run_mark, patience=self._patience)
         try:
             await execution.begin(order)
         except BaseException:
@@ -71,7 +76,9 @@ class ProcessExecutor:
             folder = self._root.open_folder(self._folder)
             theirs.callback(os.close, folder)
             try:
-                spawned = _spawn_guard(folder, run_mark, ours, theirs, feeds_stdin=feeds_stdin)
+                spawned = _spawn_guard(
+                    folder, run_mark, ours, theirs, owner=self._root.owner, feeds_stdin=feeds_stdin
+                )
             except OSError as error:
                 raise ExecutorUnavailable(
                     f"The command's guard could not be started: {error.strerror}."
@@ -86,6 +93,7 @@ def _spawn_guard(
     ours: contextlib.ExitStack,
     theirs: contextlib.ExitStack,
     *,
+    owner: tuple[int, int] | None,
     feeds_stdin: bool,
 ) -> Spawned:
     def make_pipe(*, toward_guard: bool) -> tuple[int, int]:
@@ -104,6 +112,11 @@ def _spawn_guard(
     stdin, guard_stdin = make_pipe(toward_guard=True) if feeds_stdin else (None, None)
     if stdin is not None:
         widen(stdin)
+    if owner is not None:
+        # Or the command could not open its own /dev/stdin, /dev/stdout and /dev/stderr.
+        for stream in (guard_stdin, guard_stdout, guard_stderr):
+            if stream is not None:
+                os.fchown(stream, *owner)
     held = -1 if stdin is None else stdin
     handed = [guard_control, guard_report, folder, *([] if stdin is None else [stdin])]
     process = subprocess.Popen(  # noqa: S603 - our own script; the order goes through a pipe
@@ -120,9 +133,16 @@ def _spawn_guard(
         env={guard.GUARD_MARK: run_mark},
         start_new_session=True,
     )
+    try:
+        handle = os.pidfd_open(process.pid)
+    except OSError:
+        process.kill()
+        process.wait()
+        raise
     started = guard.read_process(process.pid)
     return Spawned(
         guard=process,
+        handle=handle,
         control=control,
         report=report,
         stdin=stdin,

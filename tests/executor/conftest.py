@@ -1,0 +1,162 @@
+"""A folder where commands may run, and the proof that each test left nothing running or open."""
+
+import asyncio
+import itertools
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from app.executor.leftovers import find_leftovers
+from app.executor.port import Command, Execution, Executor, Exit
+from app.executor.process import ProcessExecutor
+from app.executor.roots import ProcessRoot
+
+UID = 61234
+"""Nobody's: a numeric uid needs no account."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """An executor, the folder where its commands run, and the commands given to it."""
+
+    executor: Executor
+    folder: Path
+    marks: list[str]
+
+    def command(self, shell: str, **variables: str) -> Command:
+        mark = f"run-{uuid4()}-1"
+        self.marks.append(mark)
+        return Command(shell=shell, variables=variables, run_mark=mark)
+
+    @asynccontextmanager
+    async def running(
+        self, shell: str, *, feeds_stdin: bool = False, **variables: str
+    ) -> AsyncIterator[Execution]:
+        execution = await self.executor.start(
+            self.command(shell, **variables), feeds_stdin=feeds_stdin
+        )
+        try:
+            yield execution
+        finally:
+            await execution.aclose()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a command did, seen from outside."""
+
+    exit: Exit
+    stdout: bytes
+    stderr: bytes
+    taken: bool = True
+    unread: int = 0
+
+
+async def read_all(read: Callable[[int], Awaitable[bytes]]) -> bytes:
+    data = bytearray()
+    while more := await read(1 << 20):
+        data += more
+    return bytes(data)
+
+
+async def feed(execution: Execution, data: bytes) -> tuple[bool, int]:
+    taken = await execution.write_stdin(data)
+    return taken, await execution.end_stdin()
+
+
+@pytest.fixture
+def carry_out(place: Place) -> Callable[..., Awaitable[Outcome]]:
+    """Run a command to its end, feeding it and reading both of its outputs at the same time."""
+
+    async def carry(shell: str, data: bytes | None = None, **variables: str) -> Outcome:
+        async with place.running(shell, feeds_stdin=data is not None, **variables) as execution:
+            async with asyncio.TaskGroup() as group:
+                stdout = group.create_task(read_all(execution.read_stdout))
+                stderr = group.create_task(read_all(execution.read_stderr))
+                fed = None if data is None else group.create_task(feed(execution, data))
+            taken, unread = (True, 0) if fed is None else fed.result()
+            return Outcome(
+                exit=await execution.wait(),
+                stdout=stdout.result(),
+                stderr=stderr.result(),
+                taken=taken,
+                unread=unread,
+            )
+
+    return carry
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> ProcessRoot:
+    """A hub's folder: with a uid of its own where the tests run as root."""
+    path = tmp_path / "hub"
+    path.mkdir()
+    owner = None
+    if os.getuid() == 0:
+        owner = (UID, UID)
+        os.chown(path, *owner)
+    return ProcessRoot(hub_id=uuid4(), path=path, owner=owner)
+
+
+@pytest.fixture
+def make_place(root: ProcessRoot) -> Iterator[Callable[..., Place]]:
+    """Make a place below the root; `as_worker`: its commands run as who the tests run as."""
+    marks: list[str] = []
+    numbers = itertools.count(1)
+
+    def make(*, as_worker: bool = False, patience: float = 10.0) -> Place:
+        name = f"instance-{next(numbers)}"
+        folder = root.path / name
+        folder.mkdir()
+        if root.owner is not None and not as_worker:
+            os.chown(folder, *root.owner)
+        own = ProcessRoot(
+            hub_id=root.hub_id, path=root.path, owner=None if as_worker else root.owner
+        )
+        executor = ProcessExecutor(own, folder=name, patience=patience)
+        return Place(executor=executor, folder=folder, marks=marks)
+
+    yield make
+    left = {mark: [process.pid for process in find_leftovers(None, mark)] for mark in marks}
+    assert {mark: pids for mark, pids in left.items() if pids} == {}
+
+
+@pytest.fixture
+def place(make_place: Callable[..., Place]) -> Place:
+    return make_place()
+
+
+def read_open_files() -> dict[str, str]:
+    """The open files of this process."""
+    found = {}
+    for link in Path("/proc/self/fd").iterdir():
+        try:
+            found[link.name] = str(link.readlink())
+        except FileNotFoundError:
+            continue
+    return found
+
+
+@pytest.fixture(autouse=True)
+async def nothing_stays_open() -> AsyncIterator[None]:
+    """Whatever a test does: no descriptor and no child of it stays."""
+    before = read_open_files()
+    yield
+    assert read_open_files() == before
+
+
+async def until(condition: Callable[[], object], *, seconds: float = 15.0) -> None:
+    """Wait until something is so; the time only ends a test that has failed."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - other processes set no event
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture(name="until")
+def give_until() -> Callable[..., Awaitable[None]]:
+    return until
