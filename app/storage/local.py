@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import orjson
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Route
@@ -22,10 +23,10 @@ from app.storage import (
     local_listings,
     local_objects,
 )
-from app.storage.local_access import EMBEDDED_KEY_PREFIX, Key, local_credentials
+from app.storage.local_access import EMBEDDED_KEY_PREFIX, Key, Token, local_credentials
 from app.storage.local_buckets import Answer
 from app.storage.local_downloads import download_by_id, download_by_name
-from app.storage.local_exchange import Service, answer_json, exchange
+from app.storage.local_exchange import Service, answer_json, answer_packed, exchange
 from app.storage.local_faults import Faults
 from app.storage.local_requests import Fields, Refusal, refuse
 from app.storage.local_store import Sizes, Store, open_store
@@ -36,7 +37,6 @@ __all__ = ["EMBEDDED_KEY_PREFIX", "Faults", "create_local_b2", "local_credential
 MINIMUM_PART_SIZE = 5_000_000
 RECOMMENDED_PART_SIZE = 16_000_000
 _LARGEST_REQUEST = 4 << 20
-_UPLOAD_URLS = ("b2_get_upload_url", "b2_get_upload_part_url")
 
 Operation = Callable[[Store, Key, Fields], Answer]
 
@@ -135,6 +135,10 @@ def create_local_b2(
                 faults.attach(None)
             store.close()
 
+    return Starlette(routes=_routes(service), lifespan=lifespan)
+
+
+def _routes(service: Service) -> list[Route]:
     api = "/b2api/v{version:int}"
     both = ["GET", "POST"]
     routes = [
@@ -157,10 +161,10 @@ def create_local_b2(
             methods=["GET"],
         ),
     ]
-    if faults is not None:
+    if service.faults is not None:
         switch = exchange(service, _switch_fault)
         routes.append(Route("/faults/{switch}", switch, methods=["POST"]))
-    return Starlette(routes=routes, lifespan=lifespan)
+    return routes
 
 
 async def _authorize(service: Service, request: Request, send: Send) -> None:
@@ -191,30 +195,31 @@ async def _operate(service: Service, request: Request, send: Send) -> None:
     if operation not in _OPERATIONS:
         raise Refusal(404, "not_found", f"There is no operation {operation[:100]}")
     await service.begin(operation, request)
-    capability, call = _OPERATIONS[operation]
     fields = await _fields(request)
     token = service.token(request, "account")
-    answer = await service.run(_call, service, token.key_id, capability, call, fields)
-    if operation in _UPLOAD_URLS:
-        answer["uploadUrl"] = _upload_url(request, answer)
-    if service.faults is not None and service.faults.kept_of_listings is not None:
-        _shorten(answer, service.faults.kept_of_listings)
+    packed = await service.run(_call, service, token, operation, fields, _upload_base(request))
     service.finish(operation)
-    await answer_json(answer, request, send)
+    await answer_packed(packed, request, send)
 
 
 def _call(
-    service: Service, key_id: str, capability: str, call: Operation, fields: Fields
-) -> Answer:
+    service: Service, token: Token, operation: str, fields: Fields, upload_base: str
+) -> bytes:
     store = service.store
-    key = store.keys.find(key_id)
-    if key is None:
-        raise Refusal(401, "bad_auth_token", "The application key was deleted")
+    capability, call = _OPERATIONS[operation]
+    key = service.key(token)
     key.require(capability)
     account_id = fields.optional_text("accountId")
     if account_id not in (None, store.account_id):
         raise Refusal(401, "unauthorized", f"The key is not of the account {account_id}")
-    return call(store, key, fields)
+    answer = call(store, key, fields)
+    if operation == "b2_get_upload_url":
+        answer["uploadUrl"] = _upload_url(f"{upload_base}_file", answer["bucketId"])
+    if operation == "b2_get_upload_part_url":
+        answer["uploadUrl"] = _upload_url(f"{upload_base}_part", answer["fileId"])
+    if service.faults is not None and service.faults.kept_of_listings is not None:
+        _shorten(answer, service.faults.kept_of_listings)
+    return orjson.dumps(answer)
 
 
 async def _fields(request: Request) -> Fields:
@@ -238,12 +243,12 @@ def _base_url(request: Request) -> str:
     return str(request.base_url).rstrip("/")
 
 
-def _upload_url(request: Request, answer: Answer) -> str:
-    kind, scope = ("file", answer.get("bucketId")), answer.get("fileId")
-    name, target = kind if scope is None else ("part", scope)
-    version = request.path_params["version"]
-    nonce = secrets.token_hex(8)
-    return f"{_base_url(request)}/b2api/v{version}/b2_upload_{name}/{target}/{nonce}"
+def _upload_base(request: Request) -> str:
+    return f"{_base_url(request)}/b2api/v{request.path_params['version']}/b2_upload"
+
+
+def _upload_url(base: str, scope: object) -> str:
+    return f"{base}/{scope}/{secrets.token_hex(8)}"
 
 
 def _shorten(answer: Answer, keep: int) -> None:

@@ -179,9 +179,9 @@ def local_credentials(folder: Path) -> tuple[str, str]:
 
     Raises StartError where the file is there but cannot be read or is not what was written.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / "master-key.json"
     try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
             _write_new(path)
         found = json.loads(path.read_text())

@@ -84,33 +84,36 @@ def create_bucket(store: Store, key: Key, fields: Fields) -> Answer:
         refuse("bucketName must have 6 to 63 letters, digits or '-' and must not begin with b2-")
     if key.bucket_ids is not None:
         forbid("unauthorized: the key is restricted to a bucket")
-    if find_bucket_named(store, name):
-        refuse(f"Bucket name {name} is already in use.", code="duplicate_bucket_name")
-    bucket = Bucket(bucket_id=secrets.token_hex(12), name=name)
     fields.text("bucketType")
-    bucket = _with_settings(bucket, fields)
-    store.index.run(
-        "insert into buckets (bucket_id, name, facts, revision) values (?, ?, ?, 1)",
-        (bucket.bucket_id, name, json.dumps(asdict(bucket))),
-    )
+    bucket = _with_settings(Bucket(bucket_id=secrets.token_hex(12), name=name), fields)
+    with store.index.transaction():
+        if find_bucket_named(store, name):
+            refuse(f"Bucket name {name} is already in use.", code="duplicate_bucket_name")
+        store.index.run(
+            "insert into buckets (bucket_id, name, facts, revision) values (?, ?, ?, 1)",
+            (bucket.bucket_id, name, json.dumps(asdict(bucket))),
+        )
     return show_bucket(store, key, bucket)
 
 
 def update_bucket(store: Store, key: Key, fields: Fields) -> Answer:
-    bucket = find_bucket(store, fields.text("bucketId"))
-    key.check_bucket(bucket.bucket_id)
     wanted = fields.optional_number("ifRevisionIs")
-    if wanted is not None and wanted != bucket.revision:
-        raise Refusal(409, "conflict", f"The bucket's revision is {bucket.revision}")
-    return show_bucket(store, key, _save(store, _with_settings(bucket, fields)))
+    with store.index.transaction():
+        bucket = find_bucket(store, fields.text("bucketId"))
+        key.check_bucket(bucket.bucket_id)
+        if wanted is not None and wanted != bucket.revision:
+            raise Refusal(409, "conflict", f"The bucket's revision is {bucket.revision}")
+        bucket = _save(store, _with_settings(bucket, fields))
+    return show_bucket(store, key, bucket)
 
 
 def delete_bucket(store: Store, key: Key, fields: Fields) -> Answer:
-    bucket = find_bucket(store, fields.text("bucketId"))
-    key.check_bucket(bucket.bucket_id)
-    if not store.versions.bucket_is_empty(bucket.bucket_id):
-        refuse("Cannot delete non-empty bucket", code="cannot_delete_non_empty_bucket")
-    store.index.run("delete from buckets where bucket_id = ?", (bucket.bucket_id,))
+    with store.index.transaction():
+        bucket = find_bucket(store, fields.text("bucketId"))
+        key.check_bucket(bucket.bucket_id)
+        if not store.versions.bucket_is_empty(bucket.bucket_id):
+            refuse("Cannot delete non-empty bucket", code="cannot_delete_non_empty_bucket")
+        store.index.run("delete from buckets where bucket_id = ?", (bucket.bucket_id,))
     return show_bucket(store, key, bucket)
 
 
@@ -122,8 +125,6 @@ def get_notification_rules(store: Store, key: Key, fields: Fields) -> Answer:
 
 def set_notification_rules(store: Store, key: Key, fields: Fields) -> Answer:
     """Keep the rules; the local B2 sends no notifications."""
-    bucket = find_bucket(store, fields.text("bucketId"))
-    key.check_bucket(bucket.bucket_id)
     rules: list[object] = []
     for rule in fields.items("eventNotificationRules"):
         if not isinstance(rule, dict) or not isinstance(rule.get("targetConfiguration"), dict):
@@ -135,7 +136,10 @@ def set_notification_rules(store: Store, key: Key, fields: Fields) -> Answer:
         }
         shown = {**rule, "targetConfiguration": target}
         rules.append({**shown, "isSuspended": False, "suspensionReason": ""})
-    _save(store, replace(bucket, notifications=rules))
+    with store.index.transaction():
+        bucket = find_bucket(store, fields.text("bucketId"))
+        key.check_bucket(bucket.bucket_id)
+        _save(store, replace(bucket, notifications=rules))
     return {"bucketId": bucket.bucket_id, "eventNotificationRules": rules}
 
 
@@ -181,7 +185,10 @@ def _with_settings(bucket: Bucket, fields: Fields) -> Bucket:
     if "lifecycleRules" in fields:
         changes["lifecycle"] = [_lifecycle_rule(rule) for rule in fields.items("lifecycleRules")]
     if "defaultServerSideEncryption" in fields:
-        changes["encryption"] = fields.mapping("defaultServerSideEncryption")
+        encryption = fields.mapping("defaultServerSideEncryption") or {}
+        if encryption.get("mode") not in (None, "none", "SSE-B2"):
+            refuse("defaultServerSideEncryption.mode must be none or SSE-B2")
+        changes["encryption"] = encryption
     if "replicationConfiguration" in fields:
         sides = fields.mapping("replicationConfiguration") or {}
         none = {"asReplicationSource": None, "asReplicationDestination": None}
@@ -200,8 +207,20 @@ def _with_lock(bucket: Bucket, fields: Fields) -> Bucket:
         if mode is not None and not bucket.lock_enabled:
             refuse("The bucket is not file lock enabled")
         period = retention.get("period")
+        if mode is not None:
+            _check_period(period)
         bucket = replace(bucket, retention={"mode": mode, "period": period} if mode else None)
     return bucket
+
+
+def _check_period(period: object) -> None:
+    if (
+        not isinstance(period, dict)
+        or type(period.get("duration")) is not int
+        or period["duration"] < 1
+        or period.get("unit") not in ("days", "years")
+    ):
+        refuse("A default retention needs a period of days or years")
 
 
 def _lifecycle_rule(rule: object) -> object:

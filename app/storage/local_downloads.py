@@ -13,11 +13,13 @@ from app.storage.local_access import Key, Token
 from app.storage.local_buckets import Bucket, find_bucket, find_bucket_named
 from app.storage.local_copies import pieces_of
 from app.storage.local_exchange import Dropped, Service, transport_of
+from app.storage.local_faults import Faults
 from app.storage.local_locks import check_customer_key, offered_key_md5
 from app.storage.local_requests import Refusal, forbid, refuse
 from app.storage.local_versions import Facts, Version, sequence_of
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+_STEPS_PER_SECOND = 20
 _FROM_INFO = {
     "b2-content-disposition": ("Content-Disposition", "b2ContentDisposition"),
     "b2-content-language": ("Content-Language", "b2ContentLanguage"),
@@ -91,36 +93,50 @@ async def _send_bytes(
     pieces = await service.run(pieces_of, store, version, span.start, span.end)
     reader = store.blobs.read(pieces)
     transport = transport_of(request.scope)
-    cut = None if service.faults is None else service.faults.cut()
+    send_block = _send_block if service.faults is None else _FaultySender(service.faults).send
     left = span.end - span.start
-    loop = asyncio.get_running_loop()
     try:
-        reading = loop.run_in_executor(store.threads, reader.read)
+        reading = service.start(reader.read)
         while left > 0:
             block = await reading
             if not block:
                 raise Dropped(flush=True)
             left -= len(block)
             if left > 0:
-                reading = loop.run_in_executor(store.threads, reader.read)
+                reading = service.start(reader.read)
             if transport is not None and transport.is_closing():
                 return
-            if cut is not None and len(block) >= cut:
-                block, left = block[:cut], 0
-            await send({"type": "http.response.body", "body": block, "more_body": True})
-            if cut is not None:
-                cut -= len(block)
-                if cut == 0:
-                    raise Dropped(flush=True)
-            await _wait_as_told(service, len(block))
+            service.check_up()
+            await send_block(send, block)
     finally:
         store.threads.submit(reader.close)
 
 
-async def _wait_as_told(service: Service, size: int) -> None:
-    service.check_up()
-    if service.faults is not None and service.faults.bytes_per_second:
-        await asyncio.sleep(size / service.faults.bytes_per_second)
+async def _send_block(send: Send, block: bytes) -> None:
+    await send({"type": "http.response.body", "body": block, "more_body": True})
+
+
+class _FaultySender:
+    """Sends blocks as slowly as the faults tell, and breaks off where they tell."""
+
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+        self._left = faults.cut()
+
+    async def send(self, send: Send, block: bytes) -> None:
+        start = 0
+        while start < len(block):
+            rate = self._faults.bytes_per_second
+            end = start + max(1, rate // _STEPS_PER_SECOND) if rate else len(block)
+            piece = block[start:end] if self._left is None else block[start:end][: self._left]
+            await _send_block(send, piece)
+            if self._left is not None:
+                self._left -= len(piece)
+                if self._left == 0:
+                    raise Dropped(flush=True)
+            if rate:
+                await asyncio.sleep(len(piece) / rate)
+            start += len(piece)
 
 
 def _check_reader(service: Service, request: Request) -> None:

@@ -8,8 +8,9 @@ from functools import partial
 from itertools import count
 from typing import ParamSpec, TypeVar, cast
 
+import orjson
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.storage.local_access import Key, Token
@@ -52,6 +53,12 @@ class Service:
         """Call something that blocks in one of the store's threads."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.store.threads, partial(call, *args, **kwargs))
+
+    def start(self, call: Callable[[], T]) -> asyncio.Future[T]:
+        """Begin a blocking call ahead of its need; nobody has to await what comes of it."""
+        started = asyncio.get_running_loop().run_in_executor(self.store.threads, call)
+        started.add_done_callback(_mark_seen)
+        return started
 
     async def begin(self, operation: str, request: Request) -> None:
         """Let planned faults and B2's test modes have their way; raises Refusal, Dropped."""
@@ -137,7 +144,13 @@ class _Endpoint:
 
 
 async def answer_json(answer: object, request: Request, send: Send) -> None:
-    await JSONResponse(answer)(request.scope, _nothing, send)
+    await answer_packed(orjson.dumps(answer), request, send)
+
+
+async def answer_packed(answer: bytes, request: Request, send: Send) -> None:
+    """Answer with JSON that was packed in a thread, since a page of 10,000 names takes long."""
+    response = Response(answer, media_type="application/json")
+    await response(request.scope, _nothing, send)
 
 
 async def answer_refusal(refusal: Refusal, request: Request, send: Send) -> None:
@@ -163,6 +176,11 @@ async def _drop(scope: Scope, receive: Receive, *, flush: bool) -> None:
         transport.abort()
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+def _mark_seen(done: asyncio.Future[T]) -> None:
+    if not done.cancelled():
+        done.exception()
 
 
 async def _nothing() -> Message:

@@ -38,7 +38,7 @@ def guards_from_headers(headers: Mapping[str, str], key: Key, bucket: Bucket, no
     return _with_defaults(
         encryption,
         mode,
-        int(until) if until.isdigit() else None,
+        int(until) if until.isdecimal() else None,
         headers.get("x-bz-file-legal-hold"),
         key=key,
         bucket=bucket,

@@ -11,6 +11,7 @@ from app.storage.local_requests import (
     Fields,
     Refusal,
     check_file_name,
+    check_header,
     check_sha1,
     refuse,
 )
@@ -31,12 +32,14 @@ def check_info(info: dict[str, str]) -> dict[str, str]:
     size = sum(len(name.encode()) + len(value.encode()) for name, value in info.items())
     if len(own) > _MOST_INFO or size > _MOST_INFO_BYTES:
         refuse("A file may have at most 10 info headers and 7000 bytes of them")
+    for name, value in info.items():
+        check_header(name, value if name.lower().startswith("b2-") else "")
     return {name.lower(): value for name, value in info.items()}
 
 
 def content_type_of(name: str, asked: str) -> str:
     if asked and asked != AUTOMATIC:
-        return asked
+        return check_header("Content-Type", asked)
     return mimetypes.guess_type(name)[0] or "application/octet-stream"
 
 
@@ -96,19 +99,20 @@ def hide_file(store: Store, key: Key, fields: Fields) -> Answer:
     name = fields.text("fileName")
     key.check_bucket(bucket.bucket_id)
     key.check_name(name)
-    newest = store.versions.newest(bucket.bucket_id, name)
-    if newest is None:
-        refuse(f"File not present: {name}", code="no_such_file")
-    if newest.action == "hide":
-        refuse(f"File already hidden: {name}", code="already_hidden")
-    marker = store.versions.add(
-        bucket_id=bucket.bucket_id,
-        name=name,
-        action="hide",
-        size=0,
-        uploaded=store.now(),
-        facts=Facts(content_type=_HIDE_TYPE, sha1=None, info={}),
-    )
+    with store.index.transaction():
+        newest = store.versions.newest(bucket.bucket_id, name)
+        if newest is None:
+            refuse(f"File not present: {name}", code="no_such_file")
+        if newest.action == "hide":
+            refuse(f"File already hidden: {name}", code="already_hidden")
+        marker = store.versions.add(
+            bucket_id=bucket.bucket_id,
+            name=name,
+            action="hide",
+            size=0,
+            uploaded=store.now(),
+            facts=Facts(content_type=_HIDE_TYPE, sha1=None, info={}),
+        )
     return show_version(store, key, marker)
 
 
@@ -129,7 +133,6 @@ def delete_file_version(store: Store, key: Key, fields: Fields) -> Answer:
 
 
 def update_file_retention(store: Store, key: Key, fields: Fields) -> Answer:
-    version = _lockable(store, key, fields)
     setting = Fields(fields.mapping("fileRetention") or {})
     mode, until = setting.optional_text("mode"), setting.optional_number("retainUntilTimestamp")
     if mode not in (None, "governance", "compliance") or (mode is not None and until is None):
@@ -137,22 +140,25 @@ def update_file_retention(store: Store, key: Key, fields: Fields) -> Answer:
     bypass = fields.flag("bypassGovernance")
     if bypass:
         key.require("bypassGovernance")
-    if version.facts.retention_mode is not None and (mode is None or (until or 0) < store.now()):
-        unheld = replace(_guards(version), legal_hold=None)
-        check_removable(unheld, now=store.now(), bypass=bypass)
-    facts = replace(version.facts, retention_mode=mode, retain_until=until)
-    store.versions.change(replace(version, facts=facts))
+    with store.index.transaction():
+        version = _lockable(store, key, fields)
+        if mode is None or (until or 0) < (version.facts.retain_until or 0):
+            unheld = replace(_guards(version), legal_hold=None)
+            check_removable(unheld, now=store.now(), bypass=bypass)
+        facts = replace(version.facts, retention_mode=mode, retain_until=until)
+        store.versions.change(replace(version, facts=facts))
     retention = {"mode": mode, "retainUntilTimestamp": until}
     return {"fileId": version.file_id, "fileName": version.name, "fileRetention": retention}
 
 
 def update_file_legal_hold(store: Store, key: Key, fields: Fields) -> Answer:
-    version = _lockable(store, key, fields)
     hold = fields.text("legalHold")
     if hold not in ("on", "off"):
         refuse("A legal hold is on or off")
-    facts = replace(version.facts, legal_hold=hold)
-    store.versions.change(replace(version, facts=facts))
+    with store.index.transaction():
+        version = _lockable(store, key, fields)
+        facts = replace(version.facts, legal_hold=hold)
+        store.versions.change(replace(version, facts=facts))
     return {"fileId": version.file_id, "fileName": version.name, "legalHold": hold}
 
 

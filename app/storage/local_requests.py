@@ -12,6 +12,7 @@ _TYPE_NAMES = {
     dict: "an object",
 }
 
+_INFO_NAME = re.compile(r"[A-Za-z0-9_.`~!#$%^&*'|+-]+")
 _HEX_SHA1 = re.compile(r"[0-9a-f]{40}")
 _NAME_BYTES = 1024
 _SEGMENT_BYTES = 250
@@ -67,7 +68,7 @@ class Fields:
 
     def number(self, name: str, *, default: int, low: int, high: int) -> int:
         value = self._values.get(name)
-        if isinstance(value, str) and value.isdigit():
+        if isinstance(value, str) and value.isdecimal():
             value = int(value)  # of a query string
         if value is None:
             return default
@@ -115,6 +116,15 @@ def check_file_name(name: str) -> str:
     if any(len(segment.encode()) > _SEGMENT_BYTES for segment in name.split("/")):
         refuse("Segments of file names must have at most 250 bytes")
     return name
+
+
+def check_header(name: str, value: str) -> str:
+    """Return the value if it can be sent back as a header; raises Refusal."""
+    if not _INFO_NAME.fullmatch(name) or any(
+        ord(letter) < _FIRST_PRINTABLE or letter == "\x7f" for letter in value
+    ):
+        refuse(f"{name[:50]} cannot be used as a header")
+    return value
 
 
 def check_sha1(text: str) -> str:

@@ -1,6 +1,7 @@
 """Serves the local B2 over HTTP, in a process of its own or in a thread."""
 
 import argparse
+import asyncio
 import ctypes
 import json
 import os
@@ -8,11 +9,11 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.errors import StartError
@@ -38,21 +39,39 @@ class DroppableProtocol(HttpToolsProtocol):
         self.scope["extensions"] = {TRANSPORT: {"connection": self.transport}}
 
 
-def make_server(app: ASGIApp, *, grace_seconds: int = _GRACE_SECONDS) -> uvicorn.Server:
-    """A server for the app that can drop connections; it waits so long for requests at its end."""
-    return uvicorn.Server(
-        uvicorn.Config(
+class LocalServer(uvicorn.Server):
+    """A server for the app that can drop connections and says when it begins to answer."""
+
+    def __init__(
+        self, app: Starlette, *, on_start: Callable[[], None], grace_seconds: int = _GRACE_SECONDS
+    ) -> None:
+        config = uvicorn.Config(
             app,
             http=DroppableProtocol,
             ws="none",
-            lifespan="on",
+            lifespan="off",  # `serve_app` does it: uvicorn would swallow a StartError
             log_config=None,
             log_level="error",
             access_log=False,
             proxy_headers=False,
             timeout_graceful_shutdown=grace_seconds,
         )
-    )
+        super().__init__(config)
+        self._app = app
+        self._on_start = on_start
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_start()
+
+    def serve_app(self, bound: socket.socket) -> None:
+        """Open the app and serve until `should_exit` or a signal; raises StartError."""
+        with asyncio.Runner(loop_factory=self.config.get_loop_factory()) as runner:
+            runner.run(self._serve_opened(bound))
+
+    async def _serve_opened(self, bound: socket.socket) -> None:
+        async with self._app.router.lifespan_context(self._app):
+            await self.serve(sockets=[bound])
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -94,13 +113,19 @@ def run_local_b2(
         durable=durable,
     )
     with bind(host, port) as bound:
-        server = make_server(app)
         announced = bound.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
         line = {"url": f"http://{shown}:{announced}", "port": announced, "key_id": key_id}
-        sys.stdout.write(json.dumps(line) + "\n")
-        sys.stdout.flush()
-        server.run(sockets=[bound])
+        server = LocalServer(app, on_start=lambda: _tell(line))
+        # uvicorn sends the signal to itself again when it is done: then it must not kill.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: setattr(server, "should_exit", True))
+        server.serve_app(bound)
+
+
+def _tell(line: dict[str, object]) -> None:
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
 
 
 def die_with_parent(parent: int) -> None:

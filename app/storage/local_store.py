@@ -65,6 +65,7 @@ def open_store(
     """Open or make the data folder; raises StartError where that cannot be done."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
         lock = _lock(folder)
     except OSError as fault:
         raise StartError(

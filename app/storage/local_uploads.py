@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, replace
+from functools import partial
 from urllib.parse import unquote_plus
 
 from starlette.requests import ClientDisconnect, Request
@@ -80,7 +81,7 @@ async def upload_part(service: Service, request: Request, send: Send) -> None:
     key.require("writeFiles")
     await service.run(find_upload, service.store, key, token.scope)
     digits = request.headers.get("x-bz-part-number", "")
-    number = check_part_number(int(digits) if digits.isdigit() else 0)
+    number = check_part_number(int(digits) if digits.isdecimal() else 0)
     body = await _receive_alone(service, request)
     try:
         answer = await service.run(add_part, service.store, key, token.scope, number, body.blob)
@@ -113,7 +114,7 @@ def _facts(service: Service, request: Request, key: Key, bucket_id: str, name: s
 
 def _timestamp(request: Request, now: int) -> int:
     asked = request.headers.get("x-bz-custom-upload-timestamp", "")
-    return int(asked) if asked.isdigit() and int(asked) <= now else now
+    return int(asked) if asked.isdecimal() and int(asked) <= now else now
 
 
 def _decode(value: str) -> str:
@@ -138,7 +139,7 @@ async def _receive_alone(service: Service, request: Request) -> _Body:
 async def _receive(service: Service, request: Request) -> _Body:
     told = request.headers.get("x-bz-content-sha1", "")
     length = request.headers.get("content-length", "")
-    if not length.isdigit():
+    if not length.isdecimal():
         refuse("An upload needs a Content-Length")
     size = int(length) - (_DIGITS if told == _AT_END else 0)
     if not 0 <= size <= _LARGEST:
@@ -171,7 +172,6 @@ def _wanted_sha1(told: str) -> str | None:
 
 async def _write_all(service: Service, request: Request, writer: BlobWriter, size: int) -> bytes:
     """Write `size` bytes, one block ahead of the network; returns the bytes after them."""
-    loop = asyncio.get_running_loop()
     writing: asyncio.Future[None] | None = None
     blocks: list[memoryview] = []
     waiting = 0
@@ -187,7 +187,7 @@ async def _write_all(service: Service, request: Request, writer: BlobWriter, siz
         if waiting >= BLOCK or (left == 0 and waiting):
             if writing is not None:
                 await writing
-            writing = loop.run_in_executor(service.store.threads, writer.write, blocks)
+            writing = service.start(partial(writer.write, blocks))
             blocks, waiting = [], 0
     if writing is not None:
         await writing

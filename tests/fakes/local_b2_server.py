@@ -11,8 +11,9 @@ from typing import IO, Any, Self
 
 import httpx
 
+from app.errors import StartError
 from app.storage.local import Faults, create_local_b2, local_credentials
-from app.storage.local_server import bind, make_server
+from app.storage.local_server import LocalServer, bind
 
 API = "/b2api/v4"
 START_SECONDS = 20
@@ -142,12 +143,23 @@ class _Thread:
             faults=owner.faults,
             durable=owner._durable,
         )
-        self._server = make_server(app, grace_seconds=1)
-        self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [self._socket]}, name="local-b2-server"
-        )
+        started = threading.Event()
+        self._server = LocalServer(app, on_start=started.set, grace_seconds=1)
+        self._thread = threading.Thread(target=self._serve, args=(started,), name="local-b2-server")
+        self._faults: list[StartError] = []
         self._thread.start()
+        assert started.wait(START_SECONDS), "the local B2 did not start"
+        for fault in self._faults:
+            self.stop()
+            raise fault
         return f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+
+    def _serve(self, started: threading.Event) -> None:
+        try:
+            self._server.serve_app(self._socket)
+        except StartError as fault:
+            self._faults.append(fault)
+            started.set()
 
     def stop(self) -> None:
         self._owner.faults.go_down()
