@@ -1,17 +1,54 @@
-"""The worker's own clock for its leases: when to give up before others may take over.
+"""Leases: who carries out a run in an instance, by the database's clock and by the worker's own.
 
-The rows are moved by `db/queries/workers_runs.sql`, by the database's clock alone. What a worker
-must decide without the database, it decides by the clock here.
+A lease excludes, fences and lets others take over without a connection for each run. The functions
+only move it; whether a run may be claimed or taken over is decided above.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Final
+from uuid import UUID
+
+from app.postgres.pool import Connection
+from app.postgres.statements import load
 
 GIVE_UP_SECONDS: Final = 7.0
 
 # It goes on in suspend, unlike CLOCK_MONOTONIC, which is what macOS calls its like.
 _BOOT_CLOCK: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+_SQL = load("workers_leases")
+
+
+async def take(  # noqa: PLR0917 - the row, column by column
+    connection: Connection,
+    instance_id: UUID,
+    run_id: UUID,
+    epoch: int,
+    owner: str,
+    ttl: timedelta,
+) -> bool:
+    """Take the instance for a run's epoch. False: somebody holds it, the same run included."""
+    return bool(await connection.fetchval(_SQL["take"], instance_id, run_id, epoch, owner, ttl))
+
+
+async def renew(
+    connection: Connection, owner: str, epochs: Mapping[UUID, int], ttl: timedelta
+) -> frozenset[UUID]:
+    """Renew the owner's leases of these runs (run id -> epoch); returns the runs still held.
+
+    A lease that has passed is not renewed: somebody may be about to take it over.
+    """
+    rows = await connection.fetch(
+        _SQL["renew"], owner, list(epochs.keys()), list(epochs.values()), ttl
+    )
+    return frozenset(row["run_id"] for row in rows)
+
+
+async def let_go(connection: Connection, instance_id: UUID, run_id: UUID, epoch: int) -> bool:
+    """Free the instance. False: it was not this run's and epoch's any more."""
+    return bool(await connection.fetchval(_SQL["let_go"], instance_id, run_id, epoch))
 
 
 def read_boot_time() -> float:
