@@ -1,5 +1,6 @@
 -- Why: the main job: hubs, keys, containers, instances, policies, integrations, runs, backups, restores, reclaims.
 -- Locks: none that matter, everything is new. Old code: there is none.
+-- References name the hub as well: checks of foreign keys do not see policies, and a row must not point into another hub.
 -- `"{gateway}"` and `"{worker}"` stand for the two role names that the migration runner was given.
 
 create table installation (
@@ -48,7 +49,8 @@ create table integrations (
     -- When a worker checks it next; also tells a check that something has changed since it began.
     check_at timestamptz not null default now(),
     verified_at timestamptz,
-    created_at timestamptz not null default now()
+    created_at timestamptz not null default now(),
+    unique (id, hub_id)
 );
 create index integrations_hub on integrations (hub_id, created_at desc, id desc);
 create index integrations_place on integrations (lower(bucket));
@@ -63,7 +65,8 @@ create table containers (
     labels jsonb not null default '{}',
     state text not null default 'LIVE' check (state in ('LIVE', 'DELETING', 'DELETED')),
     deleting_since timestamptz,
-    created_at timestamptz not null default now()
+    created_at timestamptz not null default now(),
+    unique (id, hub_id)
 );
 create unique index containers_identifier on containers (hub_id, identifier) where state <> 'DELETED';
 create index containers_hub on containers (hub_id, created_at desc, id desc);
@@ -72,7 +75,7 @@ create index containers_deleting on containers (deleting_since) where state = 'D
 create table instances (
     id uuid primary key default gen_random_uuid(),
     hub_id uuid not null references hubs (id),
-    container_id uuid not null references containers (id),
+    container_id uuid not null,
     hostname text not null,
     state text not null check (state in ('RUNNING', 'PAUSED', 'STOPPED', 'UNREACHABLE', 'GONE', 'DELETING')),
     executor text not null check (executor in ('process', 'docker')),
@@ -83,21 +86,24 @@ create table instances (
     sealed_variables bytea,
     scratch boolean not null default false,
     created_at timestamptz not null default now(),
-    removed_at timestamptz
+    removed_at timestamptz,
+    foreign key (container_id, hub_id) references containers (id, hub_id)
 );
 create unique index instances_hostname on instances (container_id, hostname) where removed_at is null;
 create index instances_container on instances (container_id, created_at desc, id desc);
 
 create table backup_policies (
-    container_id uuid primary key references containers (id),
+    container_id uuid primary key,
     hub_id uuid not null references hubs (id),
-    integration_id uuid not null references integrations (id),
+    integration_id uuid not null,
     backup_command text not null,
     backup_timeout interval not null,
     min_bytes bigint not null,
     restore_command text,
     restore_timeout interval not null,
-    updated_at timestamptz not null default now()
+    updated_at timestamptz not null default now(),
+    foreign key (container_id, hub_id) references containers (id, hub_id),
+    foreign key (integration_id, hub_id) references integrations (id, hub_id)
 );
 create index backup_policies_integration on backup_policies (integration_id);
 
@@ -168,10 +174,10 @@ create table run_logs (
 create table backups (
     id uuid primary key,
     hub_id uuid not null references hubs (id),
-    container_id uuid not null references containers (id),
+    container_id uuid not null,
     instance_id uuid,
     instance_hostname text not null,
-    integration_id uuid not null references integrations (id),
+    integration_id uuid not null,
     state text not null check (
         state in ('QUEUED', 'SAVING', 'LIVE', 'DELETING', 'DELETED', 'FAILED', 'CANCELED', 'SKIPPED')
     ),
@@ -191,7 +197,10 @@ create table backups (
     -- Set while DELETING, kept when DELETED; ITSELF by deleteBackups or a rule, CASCADE with its container.
     deleted_by text check (deleted_by in ('ITSELF', 'CASCADE')),
     deleting_since timestamptz,
-    deleted_at timestamptz
+    deleted_at timestamptz,
+    unique (id, hub_id),
+    foreign key (container_id, hub_id) references containers (id, hub_id),
+    foreign key (integration_id, hub_id) references integrations (id, hub_id)
 );
 create index backups_container on backups (container_id, created_at desc, id desc);
 create index backups_hub on backups (hub_id, created_at desc, id desc);
@@ -201,16 +210,18 @@ create index backups_deleting on backups (deleting_since) where state = 'DELETIN
 create table restores (
     id uuid primary key,
     hub_id uuid not null references hubs (id),
-    container_id uuid not null references containers (id),
+    container_id uuid not null,
     instance_id uuid not null,
-    backup_id uuid not null references backups (id),
+    backup_id uuid not null,
     state text not null check (state in ('QUEUED', 'RUNNING', 'SUCCEEDED', 'FAILED', 'CANCELED')),
     trigger text not null check (trigger in ('MANUAL', 'VERIFICATION')),
     phase text not null check (
         phase in ('PREPARING', 'SAVING_TARGET', 'TRANSFERRING', 'WAITING_FOR_COMMAND', 'CHECKING')
     ),
     bytes_total bigint not null,
-    created_at timestamptz not null default now()
+    created_at timestamptz not null default now(),
+    foreign key (container_id, hub_id) references containers (id, hub_id),
+    foreign key (backup_id, hub_id) references backups (id, hub_id)
 );
 create index restores_container on restores (container_id, created_at desc, id desc);
 create index restores_backup on restores (backup_id, created_at desc, id desc);
