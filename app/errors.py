@@ -251,6 +251,12 @@ class OwnerLost(RunError):
     code = "OWNER_LOST"
 
 
+class BackupNotLive(RunError):
+    """The backup was deleted before the restore began."""
+
+    code = "BACKUP_NOT_LIVE"
+
+
 class Fenced(RunError):
     """Another worker took the run over."""
 

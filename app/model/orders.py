@@ -23,6 +23,14 @@ class Leftover:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeftBehind:
+    """What a lost owner may have left in an instance that no run has now."""
+
+    instance: Instance
+    leftover: Leftover
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedRun:
     """A run that this worker holds the lease of. `leftover` must be killed before it is started."""
 

@@ -1,0 +1,287 @@
+"""Writes of runs and of what they make: the only place where a backup or a restore moves."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from app.model import backups, restores
+from app.model.backups import BackupState, BackupTrigger, StoredBackup
+from app.model.objects import MANIFEST_SUFFIX
+from app.model.policies import MAX_TIMEOUT
+from app.model.restores import RestoreState, RestoreTrigger
+from app.model.runs import Requester, RunError, RunKind
+from app.postgres.pool import Connection
+from app.postgres.statements import load
+
+_SQL = load("runs")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    """A run to be queued; its id becomes the id of the record that it fills."""
+
+    id: UUID
+    kind: RunKind
+    container_id: UUID
+    instance_id: UUID
+    place: str
+    command: str
+    timeout: timedelta
+    start_within: timedelta
+    requested_by: Requester
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewBackup:
+    id: UUID
+    container_id: UUID
+    instance_id: UUID
+    instance_hostname: str
+    integration_id: UUID
+    trigger: BackupTrigger
+    backup_command: str
+    restore_command: str | None
+    min_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRestore:
+    id: UUID
+    container_id: UUID
+    instance_id: UUID
+    backup_id: UUID
+    trigger: RestoreTrigger
+    bytes_total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedBackup:
+    """What decides whether a backup may be deleted; nobody else moves it meanwhile."""
+
+    id: UUID
+    container_id: UUID
+    instance_hostname: str
+    state: BackupState
+    trigger: BackupTrigger
+
+
+async def create_run(connection: Connection, hub_id: UUID, new: NewRun) -> bool:
+    """Queue a run. False: another one is open in the instance."""
+    await connection.execute(_SQL["make_lease"], hub_id, new.instance_id)
+    created = await connection.fetchval(
+        _SQL["create_run"],
+        hub_id,
+        new.id,
+        new.kind,
+        new.container_id,
+        new.instance_id,
+        new.place,
+        new.command,
+        new.timeout,
+        new.start_within,
+        new.requested_by.kind,
+        new.requested_by.id,
+        new.requested_by.name,
+    )
+    return created is not None
+
+
+async def create_backup(connection: Connection, hub_id: UUID, new: NewBackup) -> None:
+    await connection.execute(
+        _SQL["create_backup"],
+        hub_id,
+        new.id,
+        new.container_id,
+        new.instance_id,
+        new.instance_hostname,
+        new.integration_id,
+        new.trigger,
+        new.backup_command,
+        new.restore_command,
+        new.min_bytes,
+    )
+
+
+async def create_restore(connection: Connection, hub_id: UUID, new: NewRestore) -> None:
+    await connection.execute(
+        _SQL["create_restore"],
+        hub_id,
+        new.id,
+        new.container_id,
+        new.instance_id,
+        new.backup_id,
+        new.trigger,
+        new.bytes_total,
+    )
+
+
+async def move_backup(
+    connection: Connection,
+    hub_id: UUID,
+    id: UUID,
+    old: BackupState,
+    new: BackupState,
+    *,
+    deleted_by: str | None = None,
+) -> None:
+    """Move a backup whose run or row is locked.
+
+    Raises ValueError for a move that is not legal, and for one from a state that it is not in.
+    """
+    backups.check_move(old, new)
+    moved = await connection.fetchval(_SQL["move_backup"], hub_id, id, old, new, deleted_by)
+    if moved is None:
+        raise ValueError(f"the backup {id} is not {old}")
+
+
+async def move_restore(
+    connection: Connection, hub_id: UUID, id: UUID, old: RestoreState, new: RestoreState
+) -> None:
+    """Move a restore whose run is locked. Raises ValueError as `move_backup` does."""
+    restores.check_move(old, new)
+    moved = await connection.fetchval(_SQL["move_restore"], hub_id, id, old, new)
+    if moved is None:
+        raise ValueError(f"the restore {id} is not {old}")
+
+
+async def mark_backups_deleting_with_container(
+    connection: Connection, hub_id: UUID, container_id: UUID, grace: timedelta
+) -> tuple[int, int]:
+    """Mark every LIVE backup of a locked container; their objects go after `grace`.
+
+    Returns how many there are and their bytes.
+    """
+    rows = await connection.fetch(_SQL["delete_with_container"], hub_id, container_id)
+    await reclaim_stored(connection, hub_id, [row["id"] for row in rows], grace)
+    return len(rows), sum(row["size_bytes"] or 0 for row in rows)
+
+
+async def lock_run(connection: Connection, hub_id: UUID, id: UUID) -> tuple[bool, bool] | None:
+    """Whether the run has ended, and whether no worker has it."""
+    row = await connection.fetchrow(_SQL["lock_run"], hub_id, id)
+    return None if row is None else (row["ended"], row["waiting"])
+
+
+async def cancel_run(connection: Connection, hub_id: UUID, id: UUID) -> None:
+    await connection.execute(_SQL["cancel_run"], hub_id, id)
+
+
+async def start_run(connection: Connection, hub_id: UUID, id: UUID) -> None:
+    await connection.execute(_SQL["start_run"], hub_id, id, MAX_TIMEOUT)
+
+
+async def end_run(
+    connection: Connection,
+    hub_id: UUID,
+    id: UUID,
+    *,
+    exit_code: int | None,
+    error: RunError | None,
+    fence: bool,
+) -> None:
+    """The run is over. `fence`: its owner does not know that yet, and can write nothing more."""
+    await connection.execute(
+        _SQL["end_run"],
+        hub_id,
+        id,
+        exit_code,
+        error.code if error else None,
+        error.message if error else None,
+        int(fence),
+    )
+
+
+async def requeue_run(connection: Connection, hub_id: UUID, id: UUID) -> None:
+    await connection.execute(_SQL["requeue_run"], hub_id, id)
+
+
+async def name_object(connection: Connection, hub_id: UUID, id: UUID, name: str | None) -> None:
+    """Say where the bytes of a backup go, before any is sent; None: it has none."""
+    await connection.execute(_SQL["name_object"], hub_id, id, name)
+
+
+async def keep_proofs(connection: Connection, hub_id: UUID, id: UUID, stored: StoredBackup) -> None:
+    await connection.execute(
+        _SQL["keep_proofs"],
+        hub_id,
+        id,
+        stored.file_id,
+        stored.manifest_file_id,
+        stored.size_bytes,
+        stored.sha256,
+        stored.chunk_hashes,
+    )
+
+
+async def order_facts(connection: Connection, hub_id: UUID, id: UUID) -> tuple[int, bytes]:
+    """The least bytes of a backup, and its chunks' hashes joined (empty where it has none yet)."""
+    row = await connection.fetchrow(_SQL["order_facts"], hub_id, id)
+    assert row is not None
+    return row["min_bytes"], row["chunk_hashes"] or b""
+
+
+async def lock_backups(
+    connection: Connection, hub_id: UUID, ids: Sequence[UUID]
+) -> dict[UUID, LockedBackup]:
+    """Nobody else moves these backups or begins to read them until the transaction ends.
+
+    Their containers are locked first: what is left in them is counted by one at a time.
+    """
+    await connection.execute(_SQL["hold_containers"], hub_id, list(ids))
+    rows = await connection.fetch(_SQL["lock_backups"], hub_id, list(ids))
+    return {
+        row["id"]: LockedBackup(
+            id=row["id"],
+            container_id=row["container_id"],
+            instance_hostname=row["instance_hostname"],
+            state=BackupState(row["state"]),
+            trigger=BackupTrigger(row["trigger"]),
+        )
+        for row in rows
+    }
+
+
+async def hold_backup(connection: Connection, hub_id: UUID, id: UUID) -> BackupState | None:
+    """The state of a backup that nobody may delete until the transaction ends."""
+    state = await connection.fetchval(_SQL["hold_backup"], hub_id, id)
+    return None if state is None else BackupState(state)
+
+
+async def read_by_runs(
+    connection: Connection, hub_id: UUID, ids: Collection[UUID]
+) -> frozenset[UUID]:
+    """Which of these backups a run reads, or is to read."""
+    rows = await connection.fetch(_SQL["read_by_runs"], hub_id, list(ids))
+    return frozenset(row["backup_id"] for row in rows)
+
+
+async def has_other_good(connection: Connection, hub_id: UUID, backup: LockedBackup) -> bool:
+    """Whether the instance has a good backup beside this one."""
+    return bool(
+        await connection.fetchval(
+            _SQL["has_other_good"],
+            hub_id,
+            backup.container_id,
+            backup.instance_hostname,
+            backup.id,
+        )
+    )
+
+
+async def reclaim_stored(
+    connection: Connection, hub_id: UUID, ids: Sequence[UUID], grace: timedelta
+) -> None:
+    """Promise to remove object and manifest of these backups once `grace` has passed."""
+    await connection.execute(_SQL["reclaim_stored"], hub_id, list(ids), grace, MANIFEST_SUFFIX)
+
+
+async def reclaim_unfinished(connection: Connection, hub_id: UUID, id: UUID) -> None:
+    """Promise to remove whatever the latest try of a backup may have sent, and forget its name."""
+    await connection.execute(_SQL["reclaim_unfinished"], hub_id, id, MANIFEST_SUFFIX)
+    await name_object(connection, hub_id, id, None)
+
+
+async def is_unconfirmed(connection: Connection, hub_id: UUID, id: UUID) -> bool:
+    """Whether B2 has yet to confirm for the first time that something of a backup is gone."""
+    return bool(await connection.fetchval(_SQL["unconfirmed"], hub_id, id))

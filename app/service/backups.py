@@ -1,0 +1,353 @@
+"""Backups: asked for, cancelled and deleted by requests."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+from app.errors import InvalidInput, InvalidState, NotFound, NotPermitted, UserError
+from app.model.access import Capability, Principal
+from app.model.backups import Backup, BackupState, BackupTrigger, Deletion
+from app.model.containers import Container, ContainerState, Instance, InstanceState
+from app.model.integrations import IntegrationState
+from app.model.policies import BackupPolicy
+from app.model.runs import Requester, RunKind, place_of
+from app.postgres.listen import notify
+from app.postgres.pool import Connection, Database
+from app.queries import backups, containers, instances, integrations, policies, runs
+from app.queries.runs import LockedBackup, NewBackup, NewRun
+from app.service.idempotency import claim, keep
+from app.service.runs import queue_run
+
+MOST_DELETIONS: Final = 100
+DELETED_BY_ITSELF: Final = "ITSELF"
+_OPEN = {BackupState.QUEUED, BackupState.SAVING}
+_GONE = {BackupState.DELETING, BackupState.DELETED}
+
+
+async def create_backup(
+    database: Database,
+    principal: Principal,
+    *,
+    container_id: UUID,
+    instance_id: UUID | None = None,
+    start_within: timedelta,
+    idempotency_key: str | None = None,
+) -> Backup:
+    """Back up now: in the instance, or in the only one that is running.
+
+    Raises NotPermitted, NotFound, InvalidInput (no instance named and not exactly one running),
+    InvalidState (CONTAINER_DELETING, CONTAINER_NOT_STATEFUL, NO_BACKUP_POLICY,
+    INTEGRATION_NOT_LIVE, INSTANCE_NOT_RUNNING), Conflict (INSTANCE_BUSY).
+    """
+    principal.require(Capability.BACK_UP)
+    hub_id, id = principal.hub_id, uuid4()
+    arguments = {"container": container_id, "instance": instance_id}
+    call = (principal, "createBackup", idempotency_key)
+    async with database.transaction(hub_id) as connection:
+        done = await claim(connection, *call, arguments)
+        if done is not None:
+            return await _get(connection, hub_id, UUID(done["id"]))
+        container = await containers.hold(connection, hub_id, container_id)
+        container = require_stateful(container, path=("containerId",))
+        policy = await _policy(connection, container)
+        instance = await _choose_instance(connection, container, instance_id)
+        await queue_run(
+            connection,
+            hub_id,
+            NewRun(
+                id=id,
+                kind=RunKind.BACKUP,
+                container_id=container_id,
+                instance_id=instance.id,
+                place=place_of(instance.executor, instance.host),
+                command=policy.backup_command,
+                timeout=policy.backup_timeout,
+                start_within=start_within,
+                requested_by=requested_by(principal),
+            ),
+        )
+        await runs.create_backup(
+            connection,
+            hub_id,
+            NewBackup(
+                id=id,
+                container_id=container_id,
+                instance_id=instance.id,
+                instance_hostname=instance.hostname,
+                integration_id=policy.integration_id,
+                trigger=BackupTrigger.MANUAL,
+                backup_command=policy.backup_command,
+                restore_command=policy.restore_command,
+                min_bytes=policy.min_bytes,
+            ),
+        )
+        await keep(connection, *call, {"id": str(id)})
+        return await _get(connection, hub_id, id)
+
+
+async def cancel_backup(
+    database: Database, principal: Principal, *, id: UUID, idempotency_key: str | None = None
+) -> Backup:
+    """Stop a backup: at once where no worker has it, else within about a second.
+
+    One that was cancelled before is answered as it is. Raises NotPermitted, NotFound, InvalidState.
+    """
+    principal.require(Capability.CANCEL)
+    hub_id = principal.hub_id
+    call = (principal, "cancelBackup", idempotency_key)
+    async with database.transaction(hub_id) as connection:
+        if await claim(connection, *call, {"id": id}) is not None:
+            return await _get(connection, hub_id, id)
+        run = await runs.lock_run(connection, hub_id, id)
+        backup = await _get(connection, hub_id, id)
+        if run is None or backup.state not in {*_OPEN, BackupState.CANCELED}:
+            raise InvalidState(
+                f"The backup is {backup.state}; only a QUEUED or SAVING one can be cancelled.",
+                path=("id",),
+            )
+        _, is_waiting = run
+        if backup.state in _OPEN:
+            await runs.cancel_run(connection, hub_id, id)
+            if is_waiting:
+                await runs.end_run(connection, hub_id, id, exit_code=None, error=None, fence=False)
+                await runs.move_backup(connection, hub_id, id, backup.state, BackupState.CANCELED)
+            await notify(connection, [f"run:{id}", f"container:{backup.container_id}", "duty:runs"])
+        await keep(connection, *call, {"id": str(id)})
+        return await _get(connection, hub_id, id)
+
+
+async def delete_backups(
+    database: Database,
+    principal: Principal,
+    *,
+    ids: Sequence[tuple[str, UUID | None]],
+    idempotency_key: str | None = None,
+) -> list[Deletion]:
+    """Delete backups, each by itself: one that is refused does not stop the others.
+
+    `ids`: as the client wrote it, and what it stands for (None: nothing). A repeated one counts
+    once. Refusals: NotFound, InvalidState (BACKUP_RUNNING, BACKUP_IN_USE), NotPermitted
+    (LAST_GOOD_BACKUP). Raises NotPermitted, InvalidInput (more than 100).
+    """
+    principal.require(Capability.DELETE_BACKUPS)
+    if len(ids) > MOST_DELETIONS:
+        raise InvalidInput(
+            f"At most {MOST_DELETIONS} backups can be deleted at once, not {len(ids)}.",
+            path=("ids",),
+        )
+    hub_id = principal.hub_id
+    asked: dict[str | UUID, tuple[str, UUID | None]] = {}
+    for text, id in ids:
+        asked.setdefault(id or text, (text, id))
+    wanted = list(asked.values())
+    known = [id for _, id in wanted if id is not None]
+    call = (principal, "deleteBackups", idempotency_key)
+    async with database.transaction(hub_id) as connection:
+        done = await claim(connection, *call, {"ids": [text for text, _ in ids]})
+        if done is not None:
+            return await _replay(connection, hub_id, wanted, done["refusals"])
+        refusals = await _delete_each(connection, principal, known)
+        kept = {str(id): _describe(refusal) for id, refusal in refusals.items()}
+        await keep(connection, *call, {"refusals": kept})
+        found = await backups.by_ids(connection, hub_id, known)
+        return [_answer(text, id, found, refusals) for text, id in wanted]
+
+
+def require_stateful(container: Container | None, *, path: tuple[str, ...]) -> Container:
+    """Raises NotFound, InvalidState (CONTAINER_DELETING, CONTAINER_NOT_STATEFUL)."""
+    if container is None or container.state is ContainerState.DELETED:
+        raise NotFound(path=path)
+    if container.state is ContainerState.DELETING:
+        raise InvalidState(
+            f"The container {container.identifier} is being deleted.",
+            code="CONTAINER_DELETING",
+            path=path,
+        )
+    if not container.stateful:
+        raise InvalidState(
+            f"The container {container.identifier} is not stateful: it has nothing to back up.",
+            code="CONTAINER_NOT_STATEFUL",
+            path=path,
+        )
+    return container
+
+
+def require_running(instance: Instance | None) -> Instance:
+    """Raises NotFound, InvalidState (INSTANCE_NOT_RUNNING)."""
+    path = ("instanceId",)
+    if instance is None or instance.removed_at is not None:
+        raise NotFound(path=path)
+    if instance.state is not InstanceState.RUNNING:
+        raise InvalidState(
+            f"The instance {instance.hostname} is {instance.state}, not RUNNING.",
+            code="INSTANCE_NOT_RUNNING",
+            path=path,
+        )
+    if instance.scratch:
+        raise InvalidState(
+            f"The instance {instance.hostname} is a scratch one, for verifications only.",
+            path=path,
+        )
+    return instance
+
+
+def requested_by(principal: Principal) -> Requester:
+    """The requester of a run that an API key asked for."""
+    return Requester(kind="API_KEY", id=principal.key_id, name=principal.name)
+
+
+async def _get(connection: Connection, hub_id: UUID, id: UUID) -> Backup:
+    backup = await backups.get(connection, hub_id, id)
+    if backup is None:
+        raise NotFound(path=("id",))
+    return backup
+
+
+async def _policy(connection: Connection, container: Container) -> BackupPolicy:
+    found = await policies.by_containers(connection, container.hub_id, [container.id])
+    policy = found.get(container.id)
+    if policy is None:
+        raise InvalidState(
+            f"The container {container.identifier} has no backup policy;"
+            " set one with configureBackups.",
+            code="NO_BACKUP_POLICY",
+            path=("containerId",),
+        )
+    integration = await integrations.hold(connection, container.hub_id, policy.integration_id)
+    if integration is None or integration.state is not IntegrationState.LIVE:
+        state = "gone" if integration is None else integration.state
+        raise InvalidState(
+            f"The integration of the backup policy is {state}, not LIVE.",
+            code="INTEGRATION_NOT_LIVE",
+            path=("containerId",),
+        )
+    return policy
+
+
+async def _choose_instance(
+    connection: Connection, container: Container, instance_id: UUID | None
+) -> Instance:
+    hub_id, path = container.hub_id, ("instanceId",)
+    if instance_id is None:
+        running = await instances.running(connection, hub_id, container.id, limit=MOST_DELETIONS)
+        usable = [instance.id for instance in running if not instance.scratch]
+        if len(usable) != 1:
+            count = "none" if not usable else "more than one"
+            raise InvalidInput(
+                f"Name an instance: {count} of the container's instances is running.", path=path
+            )
+        instance_id = usable[0]
+    instance = await instances.hold(connection, hub_id, instance_id)
+    if instance is not None and instance.container_id != container.id:
+        raise InvalidInput("The instance belongs to another container.", path=path)
+    return require_running(instance)
+
+
+async def _delete_each(
+    connection: Connection, principal: Principal, ids: Sequence[UUID]
+) -> dict[UUID, UserError]:
+    """Delete what can be; returns why not for the others."""
+    locked = await runs.lock_backups(connection, principal.hub_id, ids)
+    in_use = await runs.read_by_runs(connection, principal.hub_id, ids)
+    refusals: dict[UUID, UserError] = {}
+    touched: set[UUID] = set()
+    for id in ids:
+        backup = locked.get(id)
+        refusal = NotFound() if backup is None else _refusal(backup, in_use)
+        if backup is not None and refusal is None:
+            refusal = await _last_good(connection, principal, backup)
+        if refusal is not None:
+            refusals[id] = refusal
+        elif backup is not None and backup.state not in _GONE:
+            await _delete(connection, principal.hub_id, backup)
+            touched |= {backup.id, backup.container_id}
+    topics = [f"run:{id}" for id in touched & set(ids)]
+    topics += [f"container:{id}" for id in touched - set(ids)]
+    if topics:
+        await notify(connection, [*topics, "duty:reclaims"])
+    return refusals
+
+
+def _refusal(backup: LockedBackup, in_use: frozenset[UUID]) -> UserError | None:
+    if backup.state in _OPEN:
+        return InvalidState(
+            f"The backup is {backup.state}; cancel it first.", code="BACKUP_RUNNING"
+        )
+    if backup.id in in_use:
+        return InvalidState(
+            "A restore reads the backup; wait for its end or cancel it.", code="BACKUP_IN_USE"
+        )
+    return None
+
+
+async def _last_good(
+    connection: Connection, principal: Principal, backup: LockedBackup
+) -> UserError | None:
+    """The last good backup of an instance may be deleted only with a capability of its own."""
+    is_good = backup.state is BackupState.LIVE and backup.trigger is not BackupTrigger.PRE_RESTORE
+    if not is_good or principal.may(Capability.DELETE_LAST_GOOD_BACKUP):
+        return None
+    if await runs.has_other_good(connection, principal.hub_id, backup):
+        return None
+    return NotPermitted(
+        f"It is the last good backup of {backup.instance_hostname}; your API key lacks the"
+        f" capability {Capability.DELETE_LAST_GOOD_BACKUP}.",
+        code="LAST_GOOD_BACKUP",
+    )
+
+
+async def _delete(connection: Connection, hub_id: UUID, backup: LockedBackup) -> None:
+    if backup.state is not BackupState.LIVE:
+        await runs.move_backup(
+            connection,
+            hub_id,
+            backup.id,
+            backup.state,
+            BackupState.DELETED,
+            deleted_by=DELETED_BY_ITSELF,
+        )
+        return
+    await runs.move_backup(
+        connection,
+        hub_id,
+        backup.id,
+        BackupState.LIVE,
+        BackupState.DELETING,
+        deleted_by=DELETED_BY_ITSELF,
+    )
+    await runs.reclaim_stored(connection, hub_id, [backup.id], timedelta(0))
+
+
+def _answer(
+    text: str, id: UUID | None, found: dict[UUID, Backup], refusals: dict[UUID, UserError]
+) -> Deletion:
+    if id is None or id not in found:
+        return Deletion(id=text, backup=None, refusal=NotFound())
+    return Deletion(id=text, backup=found[id], refusal=refusals.get(id))
+
+
+_REFUSALS: Final = {kind.__name__: kind for kind in (NotFound, InvalidState, NotPermitted)}
+
+
+def _describe(refusal: UserError) -> dict[str, str]:
+    return {
+        "type": type(refusal).__name__,
+        "code": refusal.reason,
+        "message": refusal.message,
+    }
+
+
+async def _replay(
+    connection: Connection,
+    hub_id: UUID,
+    wanted: Sequence[tuple[str, UUID | None]],
+    kept: dict[str, Any],
+) -> list[Deletion]:
+    """The backups as they are now, each with the answer of then."""
+    refusals: dict[UUID, UserError] = {
+        UUID(id): _REFUSALS[refusal["type"]](refusal["message"], code=refusal["code"])
+        for id, refusal in kept.items()
+    }
+    found = await backups.by_ids(connection, hub_id, [id for _, id in wanted if id is not None])
+    return [_answer(text, id, found, refusals) for text, id in wanted]

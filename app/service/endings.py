@@ -1,0 +1,240 @@
+"""Endings of runs: each one transaction that checks the epoch and frees the instance."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from app.errors import Fenced, GatewayError, Interrupted
+from app.model.backups import BackupState, StoredBackup
+from app.model.containers import ContainerState
+from app.model.orders import RestoreOrder, SaveOrder
+from app.model.restores import RestoreState
+from app.model.runs import Run, RunError, RunKind, run_mark
+from app.postgres.listen import notify
+from app.postgres.pool import Connection, Database
+from app.postgres.queue import enqueue
+from app.queries import backups, claims, containers, instances, restores, runs, sweeps
+from app.queries.claims import LockedRun
+
+# Locks are always taken in this order, so that no two transactions wait for each other:
+# container, instance, run, lease, backup or restore, reclaim.
+
+DELETED_WITH_CONTAINER = "CASCADE"
+NOW = timedelta(0)
+
+
+async def finish_backup(database: Database, order: SaveOrder, stored: StoredBackup) -> None:
+    """B2 has confirmed the object and its manifest: the backup is LIVE.
+
+    Where its container is being deleted it goes the same way at once. A cancel that came too late
+    changes nothing. Raises Fenced.
+    """
+    run = order.run
+    async with database.transaction(None) as connection:
+        container = await containers.hold(connection, run.hub_id, run.container_id)
+        if await lock_own(connection, run.id, run.epoch) is None:
+            return
+        await runs.keep_proofs(connection, run.hub_id, run.id, stored)
+        await runs.end_run(
+            connection, run.hub_id, run.id, exit_code=stored.exit_code, error=None, fence=False
+        )
+        await _move(connection, run, BackupState.SAVING, BackupState.LIVE)
+        topics = await _let_go(connection, run)
+        if container is None or container.state is not ContainerState.LIVE:
+            await runs.move_backup(
+                connection,
+                run.hub_id,
+                run.id,
+                BackupState.LIVE,
+                BackupState.DELETING,
+                deleted_by=DELETED_WITH_CONTAINER,
+            )
+            await runs.reclaim_stored(connection, run.hub_id, [run.id], NOW)
+            topics.append("duty:reclaims")
+        await notify(connection, topics)
+
+
+async def finish_restore(database: Database, order: RestoreOrder, exit_code: int) -> None:
+    """The command read everything and exited well. Raises Fenced."""
+    run = order.run
+    async with database.transaction(None) as connection:
+        if await lock_own(connection, run.id, run.epoch) is None:
+            return
+        await runs.end_run(
+            connection, run.hub_id, run.id, exit_code=exit_code, error=None, fence=False
+        )
+        await _move(connection, run, RestoreState.RUNNING, RestoreState.SUCCEEDED)
+        await notify(connection, await _let_go(connection, run))
+
+
+async def fail_run(
+    database: Database,
+    run_id: UUID,
+    epoch: int,
+    *,
+    error: GatewayError,
+    exit_code: int | None,
+    instance_free: bool = True,
+) -> None:
+    """The run failed; what a save may have sent is reclaimed by id and by name.
+
+    `instance_free` False: something still runs in the instance. Then it is UNREACHABLE until a
+    worker has killed that. Raises Fenced.
+    """
+    async with database.transaction(None) as connection:
+        if not instance_free:
+            await lock_instance(connection, run_id)
+        locked = await lock_own(connection, run_id, epoch)
+        if locked is not None:
+            await end_locked(
+                connection,
+                locked,
+                error=describe(error),
+                exit_code=exit_code,
+                instance_free=instance_free,
+            )
+
+
+async def cancel_ended(
+    database: Database, run_id: UUID, epoch: int, exit_code: int | None = None
+) -> None:
+    """The run was stopped because somebody cancelled it. Raises Fenced."""
+    async with database.transaction(None) as connection:
+        locked = await lock_own(connection, run_id, epoch)
+        if locked is not None:
+            await end_locked(connection, locked, error=None, exit_code=exit_code)
+
+
+async def requeue_run(database: Database, run_id: UUID, epoch: int) -> None:
+    """The worker stops and another one takes the run: a save, or a restore that was not touched.
+
+    A touched restore ends INTERRUPTED, a cancelled run CANCELED. Raises Fenced.
+    """
+    async with database.transaction(None) as connection:
+        locked = await lock_own(connection, run_id, epoch)
+        if locked is None or locked.run.owner is None:
+            return
+        run = locked.run
+        if run.touched:
+            await end_locked(connection, locked, error=describe(Interrupted()))
+            return
+        if run.cancel:
+            await end_locked(connection, locked, error=None)
+            return
+        await queue_again(connection, run)
+        await runs.requeue_run(connection, run.hub_id, run.id)
+        await enqueue(connection, run.place, run.id)
+        await notify(connection, [*await _let_go(connection, run), "duty:runs"])
+
+
+async def queue_again(connection: Connection, run: Run) -> None:
+    """What the run makes waits again, and what a try of a save may have sent is reclaimed."""
+    if run.kind is RunKind.BACKUP:
+        await runs.reclaim_unfinished(connection, run.hub_id, run.id)
+        if await _state(connection, run) is BackupState.SAVING:
+            await _move(connection, run, BackupState.SAVING, BackupState.QUEUED)
+    elif await _state(connection, run) is RestoreState.RUNNING:
+        await _move(connection, run, RestoreState.RUNNING, RestoreState.QUEUED)
+
+
+async def lock_instance(connection: Connection, run_id: UUID) -> None:
+    """Lock a run's instance before the run, where it is going to be UNREACHABLE."""
+    belonging = await claims.find(connection, run_id)
+    if belonging is not None:
+        await instances.lock(connection, belonging.hub_id, belonging.instance_id)
+
+
+async def lock_own(connection: Connection, run_id: UUID, epoch: int) -> LockedRun | None:
+    """Lock the run for its owner.
+
+    None: this epoch has ended it already, by a transaction whose answer was lost. Raises Fenced.
+    """
+    locked = await claims.lock(connection, run_id)
+    if locked is None or locked.run.epoch != epoch:
+        raise Fenced
+    return locked if locked.run.finished_at is None else None
+
+
+async def end_locked(
+    connection: Connection,
+    locked: LockedRun,
+    *,
+    error: RunError | None,
+    exit_code: int | None = None,
+    instance_free: bool = True,
+    fence: bool = False,
+) -> None:
+    """End a locked run: FAILED by an error, CANCELED without one.
+
+    `fence`: by somebody else than its owner. Where `instance_free` is False its instance must be
+    locked, too.
+    """
+    run = locked.run
+    await runs.end_run(
+        connection, run.hub_id, run.id, exit_code=exit_code, error=error, fence=fence
+    )
+    if run.kind is RunKind.BACKUP:
+        await runs.reclaim_unfinished(connection, run.hub_id, run.id)
+        backup_end = BackupState.FAILED if error else BackupState.CANCELED
+        await _move(connection, run, await _state(connection, run), backup_end)
+    else:
+        restore_end = RestoreState.FAILED if error else RestoreState.CANCELED
+        await _move(connection, run, await _state(connection, run), restore_end)
+    if not instance_free:
+        await _leave(connection, locked)
+    await notify(connection, [*await _let_go(connection, run), "duty:reclaims"])
+
+
+def describe(error: GatewayError) -> RunError:
+    """What the record of a run says of an error."""
+    return RunError(code=error.code, message=error.message)
+
+
+def left_by(locked: LockedRun) -> dict[str, Any] | None:
+    """What the owner of a run's epoch may have left running; None: it had not begun."""
+    run = locked.run
+    if run.owner is None or not locked.is_started:
+        return None
+    return {"place": run.place, "runMark": run_mark(run.id, run.epoch), "trace": run.trace}
+
+
+async def _leave(connection: Connection, locked: LockedRun) -> None:
+    """Keep with the lease what could not be killed; nothing starts there before it is dead."""
+    instance_id = locked.run.instance_id
+    assert instance_id is not None
+    lease = await claims.lock_lease(connection, instance_id)
+    leftover = (lease.leftover if lease else None) or left_by(locked)
+    if leftover is not None:
+        await claims.keep_leftover(connection, instance_id, leftover)
+        await sweeps.leave_unreachable(connection, instance_id)
+
+
+async def _let_go(connection: Connection, run: Run) -> list[str]:
+    """Free the instance, and say who is to be told."""
+    assert run.instance_id is not None
+    await claims.let_go(connection, run.instance_id, run.id, run.epoch)
+    return [f"run:{run.id}", f"container:{run.container_id}"]
+
+
+async def _state(connection: Connection, run: Run) -> BackupState | RestoreState:
+    if run.kind is RunKind.BACKUP:
+        backup = await backups.get(connection, run.hub_id, run.id)
+        assert backup is not None
+        return backup.state
+    restore = await restores.get(connection, run.hub_id, run.id)
+    assert restore is not None
+    return restore.state
+
+
+async def _move(
+    connection: Connection,
+    run: Run,
+    old: BackupState | RestoreState,
+    new: BackupState | RestoreState,
+) -> None:
+    if isinstance(old, BackupState) and isinstance(new, BackupState):
+        await runs.move_backup(connection, run.hub_id, run.id, old, new)
+    elif isinstance(old, RestoreState) and isinstance(new, RestoreState):
+        await runs.move_restore(connection, run.hub_id, run.id, old, new)
+    else:
+        raise TypeError(f"{old} and {new} are of different kinds")

@@ -1,0 +1,89 @@
+"""Reclaims: handed to workers when due, and settled once B2 has confirmed."""
+
+from datetime import timedelta
+from uuid import UUID
+
+from app.errors import GatewayError, SecretUnreadable, StorageCredentials
+from app.model.backups import BackupState
+from app.model.integrations import StorageAccess
+from app.model.orders import ReclaimOrder
+from app.postgres.listen import notify
+from app.postgres.pool import Connection, Database
+from app.queries import claims, reclaims, runs
+from app.service.secrets import Sealer, open_access
+
+
+async def take_due(database: Database, sealer: Sealer, limit: int) -> list[ReclaimOrder]:
+    """Take reclaims that are due; each is due again after a growing while unless it is settled.
+
+    One whose bucket cannot be reached for want of a key is put off here, with the reason.
+    """
+    async with database.transaction(None) as connection:
+        due = await reclaims.take_due(connection, limit)
+        access: dict[UUID, StorageAccess | GatewayError] = {}
+        orders = []
+        for reclaim in due:
+            id = reclaim.integration_id
+            if id not in access:
+                access[id] = await _open(connection, sealer, id)
+            storage = access[id]
+            if isinstance(storage, GatewayError):
+                await reclaims.put_off(
+                    connection, reclaim.id, code=storage.code, message=storage.message
+                )
+                continue
+            orders.append(
+                ReclaimOrder(
+                    id=reclaim.id,
+                    hub_id=reclaim.hub_id,
+                    backup_id=reclaim.backup_id,
+                    kind=reclaim.kind,
+                    name=reclaim.name,
+                    file_id=reclaim.file_id,
+                    attempts=reclaim.attempts,
+                    age=reclaim.age,
+                    storage=storage,
+                )
+            )
+        return orders
+
+
+async def settle(database: Database, id: UUID, *, again_at: timedelta | None = None) -> None:
+    """B2 has confirmed that it is gone; `again_at`: it is asked once more after that time.
+
+    A DELETING backup of which nothing is unconfirmed any more is DELETED.
+    """
+    async with database.transaction(None) as connection:
+        found = await reclaims.find(connection, id)
+        if found is None:
+            return
+        hub_id, backup_id = found
+        # Locked before the reclaim: of two that settle the last two, one must see the other.
+        backup = None if backup_id is None else await reclaims.lock_backup(connection, backup_id)
+        await reclaims.settle(connection, id, again_at)
+        if backup is None or backup_id is None or backup.state is not BackupState.DELETING:
+            return
+        if await runs.is_unconfirmed(connection, hub_id, backup_id):
+            return
+        await runs.move_backup(
+            connection, hub_id, backup_id, BackupState.DELETING, BackupState.DELETED
+        )
+        await notify(connection, [f"run:{backup_id}", f"container:{backup.container_id}"])
+
+
+async def put_off(database: Database, id: UUID, error: GatewayError) -> None:
+    """It could not be done; the reason is kept, and it is tried again when it is due."""
+    async with database.transaction(None) as connection:
+        await reclaims.put_off(connection, id, code=error.code, message=error.message)
+
+
+async def _open(
+    connection: Connection, sealer: Sealer, integration_id: UUID
+) -> StorageAccess | GatewayError:
+    sealed = await claims.sealed_access(connection, integration_id)
+    if sealed is None:
+        return StorageCredentials("The integration's key is gone.")
+    try:
+        return open_access(sealer, sealed)
+    except SecretUnreadable as error:
+        return error

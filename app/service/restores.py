@@ -1,0 +1,212 @@
+"""Restores: asked for and cancelled by requests."""
+
+from datetime import timedelta
+from typing import Final
+from uuid import UUID, uuid4
+
+from app.errors import InvalidState, NotFound
+from app.model.access import Capability, Principal
+from app.model.backups import Backup, BackupState
+from app.model.containers import Container, Instance
+from app.model.integrations import IntegrationState
+from app.model.policies import BackupPolicy
+from app.model.restores import ENDED, Restore, RestoreState, RestoreTrigger
+from app.model.runs import RunKind, place_of
+from app.postgres.listen import notify
+from app.postgres.pool import Connection, Database
+from app.queries import backups, containers, instances, integrations, policies, restores, runs
+from app.queries.runs import NewRestore, NewRun
+from app.service.backups import requested_by, require_running, require_stateful
+from app.service.idempotency import claim, keep
+from app.service.runs import queue_run
+
+_USABLE: Final = {IntegrationState.LIVE, IntegrationState.VERIFYING}
+
+
+async def restore_backup(
+    database: Database,
+    principal: Principal,
+    *,
+    backup_id: UUID,
+    instance_id: UUID,
+    allow_other_container: bool = False,
+    accept_changed_command: bool = False,
+    start_within: timedelta,
+    idempotency_key: str | None = None,
+) -> Restore:
+    """Put a backup into an instance, by the restore command that its container has now.
+
+    Raises NotPermitted, NotFound, InvalidState (BACKUP_NOT_LIVE, INTEGRATION_NOT_LIVE,
+    INSTANCE_NOT_RUNNING, OTHER_CONTAINER, CONTAINER_DELETING, CONTAINER_NOT_STATEFUL,
+    NO_RESTORE_COMMAND, COMMAND_CHANGED), Conflict (INSTANCE_BUSY).
+    """
+    principal.require(Capability.RESTORE)
+    hub_id, id = principal.hub_id, uuid4()
+    arguments = {
+        "backup": backup_id,
+        "instance": instance_id,
+        "allowOtherContainer": allow_other_container,
+        "acceptChangedCommand": accept_changed_command,
+    }
+    call = (principal, "restoreBackup", idempotency_key)
+    async with database.transaction(hub_id) as connection:
+        done = await claim(connection, *call, arguments)
+        if done is not None:
+            return await _get(connection, hub_id, UUID(done["id"]))
+        backup = _require_live(await backups.get(connection, hub_id, backup_id))
+        instance, container = await _target(connection, hub_id, instance_id)
+        if container.id != backup.container_id:
+            _require_elsewhere(principal, allowed=allow_other_container)
+        await _require_reachable(connection, backup)
+        command, timeout = await _command(
+            connection, container, backup, accept_changed=accept_changed_command
+        )
+        await queue_run(
+            connection,
+            hub_id,
+            NewRun(
+                id=id,
+                kind=RunKind.RESTORE,
+                container_id=container.id,
+                instance_id=instance.id,
+                place=place_of(instance.executor, instance.host),
+                command=command,
+                timeout=timeout,
+                start_within=start_within,
+                requested_by=requested_by(principal),
+            ),
+        )
+        # Only now, after the run: a deletion meanwhile has won, one from now on is refused.
+        if await runs.hold_backup(connection, hub_id, backup_id) is not BackupState.LIVE:
+            raise _not_live("being deleted")
+        assert backup.size_bytes is not None
+        await runs.create_restore(
+            connection,
+            hub_id,
+            NewRestore(
+                id=id,
+                container_id=container.id,
+                instance_id=instance.id,
+                backup_id=backup_id,
+                trigger=RestoreTrigger.MANUAL,
+                bytes_total=backup.size_bytes,
+            ),
+        )
+        await keep(connection, *call, {"id": str(id)})
+        return await _get(connection, hub_id, id)
+
+
+async def cancel_restore(
+    database: Database, principal: Principal, *, id: UUID, idempotency_key: str | None = None
+) -> Restore:
+    """Stop a restore: at once where no worker has it, else within about a second.
+
+    One that was cancelled before is answered as it is. Raises NotPermitted, NotFound, InvalidState.
+    """
+    principal.require(Capability.CANCEL)
+    hub_id = principal.hub_id
+    call = (principal, "cancelRestore", idempotency_key)
+    async with database.transaction(hub_id) as connection:
+        if await claim(connection, *call, {"id": id}) is not None:
+            return await _get(connection, hub_id, id)
+        run = await runs.lock_run(connection, hub_id, id)
+        restore = await _get(connection, hub_id, id)
+        if run is None or restore.state in ENDED - {RestoreState.CANCELED}:
+            raise InvalidState(
+                f"The restore is {restore.state}; only a QUEUED or RUNNING one can be cancelled.",
+                path=("id",),
+            )
+        _, is_waiting = run
+        if restore.state not in ENDED:
+            await runs.cancel_run(connection, hub_id, id)
+            if is_waiting:
+                await runs.end_run(connection, hub_id, id, exit_code=None, error=None, fence=False)
+                await runs.move_restore(
+                    connection, hub_id, id, restore.state, RestoreState.CANCELED
+                )
+            await notify(
+                connection, [f"run:{id}", f"container:{restore.container_id}", "duty:runs"]
+            )
+        await keep(connection, *call, {"id": str(id)})
+        return await _get(connection, hub_id, id)
+
+
+async def _get(connection: Connection, hub_id: UUID, id: UUID) -> Restore:
+    restore = await restores.get(connection, hub_id, id)
+    if restore is None:
+        raise NotFound(path=("id",))
+    return restore
+
+
+def _require_live(backup: Backup | None) -> Backup:
+    if backup is None:
+        raise NotFound(path=("backupId",))
+    if backup.state is not BackupState.LIVE:
+        raise _not_live(backup.state)
+    return backup
+
+
+def _not_live(state: str) -> InvalidState:
+    return InvalidState(
+        f"The backup is {state}; only a LIVE one can be restored.",
+        code="BACKUP_NOT_LIVE",
+        path=("backupId",),
+    )
+
+
+async def _target(
+    connection: Connection, hub_id: UUID, instance_id: UUID
+) -> tuple[Instance, Container]:
+    """The instance to restore into, and its container; neither changes until the end."""
+    path = ("instanceId",)
+    found = await instances.get(connection, hub_id, instance_id)
+    if found is None or found.removed_at is not None:
+        raise NotFound(path=path)
+    container = await containers.hold(connection, hub_id, found.container_id)
+    instance = await instances.hold(connection, hub_id, instance_id)
+    return require_running(instance), require_stateful(container, path=path)
+
+
+def _require_elsewhere(principal: Principal, *, allowed: bool) -> None:
+    if not allowed:
+        raise InvalidState(
+            "The instance belongs to another container than the backup;"
+            " pass allowOtherContainer to restore there.",
+            code="OTHER_CONTAINER",
+            path=("instanceId",),
+        )
+    principal.require(Capability.RESTORE_ELSEWHERE)
+
+
+async def _require_reachable(connection: Connection, backup: Backup) -> None:
+    integration = await integrations.get(connection, backup.hub_id, backup.integration_id)
+    if integration is None or integration.state not in _USABLE:
+        state = "gone" if integration is None else integration.state
+        raise InvalidState(
+            f"The integration that holds the backup is {state}; verify it first.",
+            code="INTEGRATION_NOT_LIVE",
+            path=("backupId",),
+        )
+
+
+async def _command(
+    connection: Connection, container: Container, backup: Backup, *, accept_changed: bool
+) -> tuple[str, timedelta]:
+    """The restore command of the target container and its timeout."""
+    found = await policies.by_containers(connection, container.hub_id, [container.id])
+    policy: BackupPolicy | None = found.get(container.id)
+    if policy is None or policy.restore_command is None:
+        raise InvalidState(
+            f"The container {container.identifier} has no restore command;"
+            " set one with configureBackups.",
+            code="NO_RESTORE_COMMAND",
+            path=("instanceId",),
+        )
+    if policy.backup_command != backup.backup_command and not accept_changed:
+        raise InvalidState(
+            "The backup command has changed since this backup was made, so the restore command may"
+            " not understand it; pass acceptChangedCommand to restore it all the same.",
+            code="COMMAND_CHANGED",
+            path=("backupId",),
+        )
+    return policy.restore_command, policy.restore_timeout

@@ -1,0 +1,183 @@
+"""Sweeps: end the runs that nobody else ends, finish deletions, drop what is old."""
+
+from collections.abc import Collection
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from app.errors import NotStarted, OwnerLost, TimedOut
+from app.model.orders import LeftBehind
+from app.postgres.listen import notify
+from app.postgres.pool import Database
+from app.queries import claims, containers, instances, sweeps
+from app.service import idempotency
+from app.service.endings import describe, end_locked, lock_instance
+from app.service.runs import read_leftover
+
+BATCH: Final = 500
+"""How much one sweep takes on; the next one takes the rest."""
+OWNER_LOST_AFTER: Final = timedelta(minutes=10)
+
+
+async def waiting_runs(database: Database, places: Collection[str], limit: int) -> list[UUID]:
+    """Runs at these places that no living owner has and that are due, oldest first."""
+    async with database.connection(None) as connection:
+        return await sweeps.waiting(connection, places, limit)
+
+
+async def end_unstarted(database: Database) -> int:
+    """Runs that no worker took in time end FAILED, NOT_STARTED. Returns how many."""
+    async with database.connection(None) as connection:
+        found = await sweeps.unstarted(connection, BATCH)
+    ended = 0
+    for run_id in found:
+        async with database.transaction(None) as connection:
+            locked = await claims.lock(connection, run_id)
+            if locked is None or locked.run.finished_at is not None:
+                continue
+            if locked.run.owner is None and locked.is_late:
+                await end_locked(connection, locked, error=describe(NotStarted()))
+                ended += 1
+    return ended
+
+
+async def cancel_waiting(database: Database) -> int:
+    """Runs that were cancelled while no worker had them end CANCELED. Returns how many."""
+    async with database.connection(None) as connection:
+        found = await sweeps.canceled_waiting(connection, BATCH)
+    ended = 0
+    for run_id in found:
+        async with database.transaction(None) as connection:
+            locked = await claims.lock(connection, run_id)
+            if locked is None or locked.run.finished_at is not None:
+                continue
+            if locked.run.owner is None and locked.run.cancel:
+                await end_locked(connection, locked, error=None)
+                ended += 1
+    return ended
+
+
+async def end_past_deadline(database: Database, margin: timedelta) -> int:
+    """Runs whose owner did not end them at their deadline end FAILED, TIMED_OUT.
+
+    The owner is fenced, and the instance UNREACHABLE until a worker there has killed what may
+    still run. Returns how many.
+    """
+    async with database.connection(None) as connection:
+        found = await sweeps.past_deadline(connection, margin, BATCH)
+    ended = 0
+    for run_id in found:
+        async with database.transaction(None) as connection:
+            await lock_instance(connection, run_id)
+            locked = await claims.lock(connection, run_id)
+            if locked is None or locked.run.finished_at is not None:
+                continue
+            if locked.run.owner is not None and locked.is_late:
+                await end_locked(
+                    connection,
+                    locked,
+                    error=describe(TimedOut()),
+                    instance_free=False,
+                    fence=True,
+                )
+                ended += 1
+    return ended
+
+
+async def end_owner_lost(database: Database, after: timedelta = OWNER_LOST_AFTER) -> int:
+    """Runs whose lease passed that long ago end FAILED, OWNER_LOST; the instance is UNREACHABLE.
+
+    Returns how many.
+    """
+    async with database.connection(None) as connection:
+        found = await sweeps.owner_lost(connection, after, BATCH)
+    ended = 0
+    for run_id in found:
+        async with database.transaction(None) as connection:
+            await lock_instance(connection, run_id)
+            locked = await claims.lock(connection, run_id)
+            if locked is None or locked.run.finished_at is not None:
+                continue
+            instance_id = locked.run.instance_id
+            assert instance_id is not None
+            if await sweeps.is_still_lost(connection, instance_id, run_id, after):
+                await end_locked(
+                    connection,
+                    locked,
+                    error=describe(OwnerLost()),
+                    instance_free=False,
+                    fence=True,
+                )
+                ended += 1
+    return ended
+
+
+async def left_behind(database: Database, places: Collection[str], limit: int) -> list[LeftBehind]:
+    """What lost owners left at these places: kill it, then call `free_instance`."""
+    async with database.connection(None) as connection:
+        found = []
+        for left in await sweeps.left(connection, places, limit):
+            instance = await instances.get(connection, left.hub_id, left.instance_id)
+            leftover = read_leftover(left.leftover)
+            assert instance is not None
+            assert leftover is not None
+            found.append(LeftBehind(instance=instance, leftover=leftover))
+        return found
+
+
+async def free_instance(database: Database, left: LeftBehind) -> bool:
+    """What was left in an instance is dead: commands can run there again.
+
+    False: something else is recorded there by now.
+    """
+    instance = left.instance
+    async with database.transaction(None) as connection:
+        await instances.lock(connection, instance.hub_id, instance.id)
+        recorded = read_leftover(await sweeps.lock_left(connection, instance.id))
+        if recorded is None or recorded.run_mark != left.leftover.run_mark:
+            return False
+        await sweeps.forget_left(connection, instance.id)
+        await sweeps.reach_again(connection, instance.id)
+        await notify(connection, [f"container:{instance.container_id}", "duty:runs"])
+    return True
+
+
+async def finish_container_deletions(database: Database, grace: timedelta = timedelta(0)) -> int:
+    """Containers in deletion for at least `grace` of which nothing is left are DELETED.
+
+    Returns how many.
+    """
+    async with database.connection(None) as connection:
+        found = await sweeps.ending_containers(connection, grace, BATCH)
+    ended = 0
+    for hub_id, id in found:
+        async with database.transaction(None) as connection:
+            await containers.lock(connection, hub_id, id)
+            if await sweeps.end_container(connection, id):
+                await notify(connection, [f"container:{id}"])
+                ended += 1
+    return ended
+
+
+async def finish_instance_deletions(database: Database) -> int:
+    """Instances that are to go are removed once no run is open in them. Returns how many."""
+    async with database.transaction(None) as connection:
+        return await sweeps.end_instances(connection)
+
+
+async def prune(database: Database, keep_ended: timedelta) -> int:
+    """Drop records and logs of runs that ended that long ago and have nothing in the bucket.
+
+    Settled reclaims and idempotency keys that are too old go, too. Returns how many records went.
+    """
+    pruned = 0
+    while True:
+        async with database.transaction(None) as connection:
+            went = await sweeps.prune_records(connection, keep_ended, BATCH)
+        pruned += went
+        if went == 0:
+            break
+    async with database.transaction(None) as connection:
+        await sweeps.prune_reclaims(connection, keep_ended)
+    await idempotency.prune(database)
+    return pruned

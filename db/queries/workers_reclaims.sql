@@ -1,0 +1,63 @@
+-- Cross hubs: a reclaim outlives its hub, and any worker may keep its promise.
+
+-- name: take_due
+-- Reclaims that are due, each put off at once, so that a crash over one only delays it.
+with due as (
+    select reclaims.id
+    from reclaims
+    where reclaims.settled_at is null
+        and reclaims.not_before <= now()
+        -- What a run reads stays until it has ended.
+        and not exists (
+            select
+            from restores
+            inner join runs on runs.id = restores.id
+            where restores.backup_id = reclaims.backup_id and runs.finished_at is null
+        )
+    order by reclaims.not_before asc, reclaims.id asc
+    limit $1
+    for update skip locked
+)
+
+update reclaims
+set
+    attempts = reclaims.attempts + 1,
+    not_before = now() + least(
+        interval '30 seconds' * power(2, least(reclaims.attempts, 20)) * (0.75 + random() / 2),
+        interval '6 hours'
+    )
+from due
+where reclaims.id = due.id
+returning reclaims.id, reclaims.hub_id, reclaims.backup_id, reclaims.kind, reclaims.name, reclaims.file_id,
+    reclaims.attempts, now() - reclaims.created_at as age, reclaims.integration_id;
+
+-- name: find
+-- What a reclaim belongs to, before anything is locked.
+select hub_id, backup_id
+from reclaims
+where id = $1;
+
+-- name: lock_backup
+-- The backup whose last reclaim may be settled now: one transaction at a time finds that out.
+select container_id, state
+from backups
+where id = $1
+for update;
+
+-- name: settle
+-- B2 has confirmed; where $2 is given it is asked once more after that time.
+update reclaims
+set
+    confirmed_at = coalesce(confirmed_at, now()),
+    settled_at = case when $2::interval is null then now() end,
+    not_before = case when $2::interval is null then not_before else now() + $2 end,
+    attempts = 0,
+    error_code = null,
+    error_message = null
+where id = $1 and settled_at is null;
+
+-- name: put_off
+-- Why it could not be done; it is tried again.
+update reclaims
+set error_code = $2, error_message = $3
+where id = $1 and settled_at is null;

@@ -1,0 +1,221 @@
+-- Cross hubs: sweeps look after the runs, containers and instances of every hub.
+
+-- name: waiting
+-- Runs that a worker at these places can claim now, oldest first.
+select runs.id
+from runs
+left join leases
+    on leases.instance_id = runs.instance_id
+    and leases.run_id = runs.id
+    and leases.lease_until > now()
+where runs.finished_at is null
+    and runs.place = any($1::text[])
+    and runs.not_before <= now()
+    and leases.instance_id is null
+order by runs.created_at asc, runs.id asc
+limit $2;
+
+-- name: unstarted
+-- Runs that no worker took in time.
+select id
+from runs
+where finished_at is null and owner is null and start_by < now()
+order by created_at asc, id asc
+limit $1;
+
+-- name: canceled_waiting
+-- Runs that were cancelled while no worker had them.
+select id
+from runs
+where finished_at is null and owner is null and cancel
+order by created_at asc, id asc
+limit $1;
+
+-- name: past_deadline
+-- Runs whose owner should have ended them by now; one that never began one counts from its start.
+select id
+from runs
+where finished_at is null
+    and owner is not null
+    and coalesce(deadline_at, start_by) + $1::interval < now()
+order by created_at asc, id asc
+limit $2;
+
+-- name: owner_lost
+-- Runs whose lease passed long ago: no worker reaches their place.
+select runs.id
+from leases
+inner join runs on runs.id = leases.run_id
+where runs.finished_at is null and leases.lease_until + $1::interval < now()
+order by leases.lease_until asc, runs.id asc
+limit $2;
+
+-- name: is_still_lost
+-- Whether nobody has renewed a run's lease, now that the run is locked.
+select exists (
+    select
+    from leases
+    where instance_id = $1 and run_id = $2 and lease_until + $3::interval < now()
+);
+
+-- name: leave_unreachable
+-- Nobody knows what still runs in an instance.
+update instances
+set state = 'UNREACHABLE'
+where id = $1 and removed_at is null and state <> 'DELETING';
+
+-- name: left
+-- What lost owners left at these places, where no run is going that kills it anyway.
+select leases.instance_id, instances.hub_id, leases.leftover
+from leases
+inner join instances on instances.id = leases.instance_id
+where leases.leftover is not null
+    and leases.run_id is null
+    and leases.leftover ->> 'place' = any($1::text[])
+order by leases.instance_id asc
+limit $2;
+
+-- name: lock_left
+-- The lease whose leftover was killed.
+select leftover
+from leases
+where instance_id = $1 and run_id is null
+for update;
+
+-- name: forget_left
+-- What a lost owner had left is dead.
+update leases
+set leftover = null
+where instance_id = $1 and run_id is null;
+
+-- name: reach_again
+-- Commands can run in the instance again.
+update instances
+set state = 'RUNNING'
+where id = $1 and removed_at is null and state = 'UNREACHABLE';
+
+-- name: ending_containers
+-- Containers that may be gone by now.
+select containers.id, containers.hub_id
+from containers
+where containers.state = 'DELETING'
+    and containers.deleting_since + $1::interval <= now()
+    and not exists (
+        select
+        from backups
+        where backups.container_id = containers.id
+            and backups.state in ('QUEUED', 'SAVING', 'LIVE', 'DELETING')
+    )
+    and not exists (
+        select
+        from runs
+        where runs.container_id = containers.id and runs.finished_at is null
+    )
+order by containers.deleting_since asc, containers.id asc
+limit $2;
+
+-- name: end_container
+-- A container is gone once none of its backups or runs is going, and B2 has confirmed for all.
+update containers
+set state = 'DELETED'
+where id = $1
+    and state = 'DELETING'
+    and not exists (
+        select
+        from backups
+        where backups.container_id = $1
+            and (
+                backups.state in ('QUEUED', 'SAVING', 'LIVE', 'DELETING')
+                or exists (
+                    select
+                    from reclaims
+                    where reclaims.backup_id = backups.id
+                        and reclaims.settled_at is null
+                        and reclaims.confirmed_at is null
+                )
+            )
+    )
+    and not exists (
+        select
+        from runs
+        where runs.container_id = $1 and runs.finished_at is null
+    )
+returning id;
+
+-- name: remove_instances
+-- The instances of a container that is gone.
+update instances
+set removed_at = now(), state = 'DELETING'
+where container_id = $1 and removed_at is null;
+
+-- name: end_instances
+-- Instances that are to go, once no run is open in them.
+update instances
+set removed_at = now()
+where state = 'DELETING'
+    and removed_at is null
+    and not exists (
+        select
+        from runs
+        where runs.instance_id = instances.id and runs.finished_at is null
+    )
+returning id;
+
+-- name: prune_restores
+-- Records of restores that ended long ago.
+with old as (
+    select restores.id
+    from restores
+    inner join runs on runs.id = restores.id
+    where runs.finished_at < now() - $1::interval
+    order by runs.finished_at asc, restores.id asc
+    limit $2
+)
+
+delete from restores
+using old
+where restores.id = old.id
+returning restores.id;
+
+-- name: prune_backups
+-- Records of backups that ended long ago and have, or had, nothing in the bucket any more.
+with old as (
+    select backups.id
+    from backups
+    inner join runs on runs.id = backups.id
+    where (
+        (
+            backups.state in ('FAILED', 'CANCELED', 'SKIPPED')
+            and runs.finished_at < now() - $1::interval
+        )
+        or (backups.state = 'DELETED' and backups.deleted_at < now() - $1::interval)
+    )
+    and not exists (select from restores where restores.backup_id = backups.id)
+    and not exists (
+        select
+        from reclaims
+        where reclaims.backup_id = backups.id and reclaims.settled_at is null
+    )
+    order by runs.finished_at asc, backups.id asc
+    limit $2
+)
+
+delete from backups
+using old
+where backups.id = old.id
+returning backups.id;
+
+-- name: prune_logs
+-- The logs of records that are gone.
+delete from run_logs
+where run_id = any($1::uuid[]);
+
+-- name: prune_runs
+-- The runs of records that are gone.
+delete from runs
+where id = any($1::uuid[]);
+
+-- name: prune_reclaims
+-- Promises that were kept long ago.
+delete from reclaims
+where settled_at < now() - $1::interval;
