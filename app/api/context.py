@@ -33,7 +33,8 @@ class Parts:
     sealer: Sealer
     delete_grace: timedelta
     start_within: timedelta
-    embedded_key_prefix: str
+    embedded_key_prefix: str | None
+    """None: there is no embedded B2."""
     default_host: str
 
 

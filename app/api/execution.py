@@ -1,0 +1,103 @@
+"""Carrying out operations: from a request's text to an answer that can be sent as JSON."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from graphql import GraphQLError, GraphQLObjectType, build_schema, get_named_type
+from strawberry.types import ExecutionResult
+
+from app.api.context import Parts
+from app.api.documents import Limits, Prepared, prepare
+from app.api.schema import make_context, make_schema
+from app.api.top_level_errors import show_error
+from app.model.access import Principal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a client asks for, over whatever transport."""
+
+    query: str
+    variables: dict[str, Any] | None
+    operation_name: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    body: dict[str, Any]
+    refused: bool
+    """The request itself was wrong: nothing was carried out, and there is no `data`."""
+
+
+class Operations:
+    """Prepares and carries out operations on the schema."""
+
+    def __init__(self, parts: Parts, limits: Limits) -> None:
+        self.parts = parts
+        self.limits = limits
+        self._schema = make_schema()
+        self._lists = find_lists(self._schema.as_str())
+
+    def prepare(self, request: Request) -> Prepared | Answer:
+        """The operation ready to be carried out, or the answer that refuses it."""
+        try:
+            return prepare(
+                request.query,
+                variables=request.variables,
+                operation_name=request.operation_name,
+                limits=self.limits,
+                lists=self._lists,
+            )
+        except GraphQLError as error:
+            return Answer(body={"errors": [show_error(error, code="PARSE_FAILED")]}, refused=True)
+
+    async def execute(self, prepared: Prepared, principal: Principal) -> Answer:
+        """Carry out a query or mutation."""
+        result = await self._schema.execute(
+            prepared.query,
+            variable_values=prepared.variables,
+            context_value=make_context(self.parts, principal, prepared.document),
+            operation_name=prepared.operation_name,
+        )
+        return _show(result)
+
+    async def subscribe(
+        self, prepared: Prepared, principal: Principal
+    ) -> AsyncGenerator[Answer, None]:
+        """Carry out a subscription; close the generator to end it."""
+        results: Any = await self._schema.subscribe(
+            prepared.query,
+            variable_values=prepared.variables,
+            context_value=make_context(self.parts, principal, prepared.document),
+            operation_name=prepared.operation_name,
+        )
+        async with aclosing(results):
+            async for result in results:
+                yield _show(result)
+
+
+def find_lists(text: str) -> frozenset[str]:
+    """The names of the fields of a schema that answer a connection."""
+    found: set[str] = set()
+    for type_ in build_schema(text).type_map.values():
+        if isinstance(type_, GraphQLObjectType):
+            found.update(
+                name
+                for name, field in type_.fields.items()
+                if get_named_type(field.type).name.endswith("Connection")
+            )
+    return frozenset(found)
+
+
+def _show(result: ExecutionResult) -> Answer:
+    errors = result.errors or []
+    # Without a path it is no field's error: nothing was carried out.
+    refused = result.data is None and bool(errors) and not any(error.path for error in errors)
+    code = "VALIDATION_FAILED" if refused else "INTERNAL"
+    shown = [show_error(error, code=code) for error in errors]
+    body: dict[str, Any] = {} if refused else {"data": result.data}
+    if shown:
+        body["errors"] = shown
+    return Answer(body=body, refused=refused)

@@ -1,0 +1,72 @@
+"""Top-level errors: each with a code, none with a stack, SQL, a path or a suggestion of names."""
+
+import re
+from typing import Any
+from uuid import uuid4
+
+import structlog
+from graphql import GraphQLError, GraphQLSyntaxError
+
+from app import errors
+
+_log = structlog.get_logger()
+_SUGGESTION = re.compile(r",? ?Did you mean.*", re.DOTALL)
+_TOO_MANY_TOKENS = re.compile(r"more than (?P<limit>[0-9]+) (?P<what>tokens|comments)")
+
+
+def make_error(code: str, message: str, **extensions: object) -> dict[str, Any]:
+    """An error of the request as a whole."""
+    return {"message": message, "extensions": {"code": code, **extensions}}
+
+
+def show_error(error: GraphQLError, *, code: str) -> dict[str, Any]:
+    """What a client sees of an error; `code` is that of errors which have none of their own.
+
+    A defect is logged, and shown as INTERNAL with the reference of the log line.
+    """
+    shown: dict[str, Any] = {
+        "message": _SUGGESTION.sub("", error.message),
+        "extensions": {"code": code, **(error.extensions or {})},
+    }
+    if error.locations:
+        shown["locations"] = [location.formatted for location in error.locations]
+    if error.path is not None:
+        shown["path"] = error.path
+    cause = _find_cause(error)
+    if isinstance(error, GraphQLSyntaxError):
+        shown["extensions"] = _describe_syntax(error)
+    elif isinstance(cause, errors.NotPermitted):
+        shown["message"], shown["extensions"] = cause.message, {"code": "FORBIDDEN"}
+    elif isinstance(cause, errors.UserError):
+        shown["message"], shown["extensions"] = cause.message, {"code": cause.reason}
+    elif isinstance(cause, errors.GatewayError):
+        shown["message"], shown["extensions"] = cause.message, {"code": cause.code}
+    elif cause is not None:
+        shown.update(hide(cause))
+    return shown
+
+
+def hide(cause: BaseException) -> dict[str, Any]:
+    """Log a defect; the client gets its reference only."""
+    reference = str(uuid4())
+    _log.error("operation_failed", reference=reference, exc_info=cause)
+    return make_error(
+        "INTERNAL",
+        f"Something went wrong here. Tell the operator this reference: {reference}",
+        reference=reference,
+    )
+
+
+def _find_cause(error: GraphQLError) -> BaseException | None:
+    """What a resolver raised; None where it is GraphQL's own error."""
+    cause: BaseException | None = error
+    while isinstance(cause, GraphQLError):
+        cause = cause.original_error
+    return cause
+
+
+def _describe_syntax(error: GraphQLSyntaxError) -> dict[str, Any]:
+    match = _TOO_MANY_TOKENS.search(error.message)
+    if match is None:
+        return {"code": "PARSE_FAILED"}
+    return {"code": f"{match['what'].upper()}_LIMIT", "limit": int(match["limit"])}

@@ -1,0 +1,277 @@
+"""The protocol graphql-transport-ws: messages, close codes, bounded sends."""
+
+import asyncio
+import time
+from collections.abc import Collection
+from contextlib import aclosing
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+from graphql import OperationType
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from app.api.documents import Prepared
+from app.api.execution import Answer, Operations
+from app.api.top_level_errors import hide, make_error
+from app.errors import GatewayError
+from app.model.access import Principal
+from app.web.authentication import HEADER, find_authorization, find_principal
+from app.web.messages import BadRequest, read_json, read_request
+
+PROTOCOL = "graphql-transport-ws"
+LONGEST_ID = 128
+
+_INTERNAL, _TOO_BIG = 1011, 1009
+_BAD, _UNAUTHORIZED, _NO_PROTOCOL, _INIT_LATE, _SAME_ID, _INIT_TWICE = (
+    4400,
+    4401,
+    4406,
+    4408,
+    4409,
+    4429,
+)
+
+
+class SocketEndpoint:
+    """The ASGI application behind `/graphql` for sockets."""
+
+    def __init__(
+        self,
+        operations: Operations,
+        *,
+        allowed_origins: Collection[str],
+        deadline_seconds: float,
+        init_seconds: float = 10,
+        send_seconds: float = 3,
+        most_operations: int = 100,
+    ) -> None:
+        self.operations = operations
+        self.allowed_origins = frozenset(allowed_origins)
+        self.deadline_seconds = deadline_seconds
+        self.init_seconds = init_seconds
+        self.send_seconds = send_seconds
+        self.most_operations = most_operations
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        socket = WebSocket(scope, receive, send)
+        if not self._is_welcome(socket):
+            # Before it is accepted this answers the handshake with 403.
+            await socket.close()
+            return
+        if PROTOCOL not in scope["subprotocols"]:
+            await socket.accept()
+            await socket.close(_NO_PROTOCOL, f"Only the subprotocol {PROTOCOL} is spoken here")
+            return
+        await socket.accept(PROTOCOL)
+        await _Session(self, socket).run()
+
+    def _is_welcome(self, socket: WebSocket) -> bool:
+        """A page of another origin must not use its visitor's network to reach us."""
+        origin = socket.headers.get("origin")
+        if origin is None or origin in self.allowed_origins:
+            return True
+        return urlsplit(origin).netloc.lower() == socket.headers.get("host", "").lower() != ""
+
+
+class _Closed(Exception):
+    """The socket is to be closed, with a code; None: it is closed already."""
+
+    def __init__(self, code: int | None = None, reason: str = "") -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+class _Session:
+    """One socket: its principal, and its operations by the ids that the client gave."""
+
+    def __init__(self, endpoint: SocketEndpoint, socket: WebSocket) -> None:
+        self._endpoint = endpoint
+        self._socket = socket
+        self._principal: Principal | None = None
+        self._initialised = False
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._sending = asyncio.Lock()
+
+    async def run(self) -> None:
+        closed = _Closed()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._expect_init())
+                await self._receive(tasks)
+        except* _Closed as group:
+            closed = _first(group)
+        if closed.code is not None:
+            await self._close(closed)
+
+    async def _receive(self, tasks: asyncio.TaskGroup) -> None:
+        """Handle messages until the socket closes. Always ends with _Closed."""
+        while True:
+            message = await self._read()
+            match message["type"]:
+                case "connection_init":
+                    await self._init(message.get("payload"), tasks)
+                case "ping":
+                    await self._send(_with_payload("pong", message.get("payload")))
+                case "pong":
+                    pass
+                case "subscribe":
+                    await self._begin(message, tasks)
+                case "complete":
+                    task = self._running.pop(_read_id(message), None)
+                    if task is not None:
+                        task.cancel()
+                case _:
+                    raise _Closed(_BAD, "Unknown message type")
+
+    async def _read(self) -> dict[str, Any]:
+        event = await self._socket.receive()
+        if event["type"] == "websocket.disconnect":
+            raise _Closed
+        text = event.get("text")
+        if not isinstance(text, str):
+            raise _Closed(_BAD, "Messages must be text")
+        if len(text) > self._endpoint.operations.limits.body_bytes:
+            raise _Closed(_TOO_BIG, "The message is too large")
+        try:
+            message = read_json(text)
+        except BadRequest:
+            raise _Closed(_BAD, "Messages must be JSON") from None
+        if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+            raise _Closed(_BAD, "A message must be an object with a type")
+        return message
+
+    async def _expect_init(self) -> None:
+        await asyncio.sleep(self._endpoint.init_seconds)
+        if not self._initialised:
+            raise _Closed(_INIT_LATE, "Connection initialisation timeout")
+
+    async def _init(self, payload: object, tasks: asyncio.TaskGroup) -> None:
+        if self._initialised:
+            raise _Closed(_INIT_TWICE, "Too many initialisation requests")
+        if payload is not None and not isinstance(payload, dict):
+            raise _Closed(_BAD, "The payload must be an object")
+        self._initialised = True
+        given = find_authorization(payload or {}) or self._socket.headers.get(HEADER)
+        try:
+            principal = await find_principal(self._endpoint.operations.parts.database, given)
+        except GatewayError:
+            raise _Closed(1013, "Try again later") from None
+        if principal is None:
+            raise _Closed(_UNAUTHORIZED, "Unauthorized")
+        self._principal = principal
+        if principal.expires_at is not None:
+            tasks.create_task(_expire(principal.expires_at.timestamp() - time.time()))
+        await self._send({"type": "connection_ack"})
+
+    async def _begin(self, message: dict[str, Any], tasks: asyncio.TaskGroup) -> None:
+        id = _read_id(message)
+        principal = self._principal
+        if principal is None:
+            raise _Closed(_UNAUTHORIZED, "Unauthorized")
+        if id in self._running:
+            raise _Closed(_SAME_ID, f"Subscriber for {id} already exists")
+        payload = message.get("payload")
+        if not isinstance(payload, dict):
+            raise _Closed(_BAD, "The payload must be an object")
+        most = self._endpoint.most_operations
+        if len(self._running) >= most:
+            error = make_error(
+                "OPERATIONS_LIMIT", f"At most {most} operations a socket.", limit=most
+            )
+            await self._send({"type": "error", "id": id, "payload": [error]})
+            return
+        self._running[id] = tasks.create_task(self._carry_out(id, payload, principal))
+
+    async def _carry_out(self, id: str, payload: dict[str, Any], principal: Principal) -> None:
+        """Answer one operation; whatever happens to it, the socket and the others go on."""
+        try:
+            await self._answer(id, payload, principal)
+        except BadRequest as error:
+            shown = make_error(error.code, error.message, **error.extensions)
+            await self._finish(id, [shown])
+        except (_Closed, asyncio.CancelledError):
+            raise
+        except GatewayError as error:
+            await self._finish(id, [make_error(error.code, error.message)])
+        except Exception as error:  # noqa: BLE001 - a defect in one operation ends only that one
+            await self._finish(id, [hide(error)])
+
+    async def _answer(self, id: str, payload: dict[str, Any], principal: Principal) -> None:
+        operations = self._endpoint.operations
+        prepared = operations.prepare(read_request(payload))
+        if not isinstance(prepared, Prepared):
+            await self._finish(id, prepared.body["errors"])
+        elif prepared.kind is OperationType.SUBSCRIPTION:
+            async with aclosing(operations.subscribe(prepared, principal)) as answers:
+                async for answer in answers:
+                    if not await self._pass_on(id, answer):
+                        return
+            await self._finish(id)
+        else:
+            try:
+                async with asyncio.timeout(self._endpoint.deadline_seconds):
+                    answer = await operations.execute(prepared, principal)
+            except TimeoutError:
+                limit = self._endpoint.deadline_seconds
+                message = f"The operation took longer than {limit:g} s."
+                await self._finish(id, [make_error("TIME_LIMIT", message, limit=limit)])
+            else:
+                if await self._pass_on(id, answer):
+                    await self._finish(id)
+
+    async def _pass_on(self, id: str, answer: Answer) -> bool:
+        """Send an answer; False: it was a refusal, which ends the operation."""
+        if answer.refused:
+            await self._finish(id, answer.body["errors"])
+            return False
+        await self._send({"type": "next", "id": id, "payload": answer.body})
+        return True
+
+    async def _finish(self, id: str, errors: list[dict[str, Any]] | None = None) -> None:
+        # From here on the client may use the id again.
+        self._running.pop(id, None)
+        if errors is None:
+            await self._send({"type": "complete", "id": id})
+        else:
+            await self._send({"type": "error", "id": id, "payload": errors})
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        """Send, or end the socket: a client that does not read must not hold us up."""
+        text = orjson.dumps(message).decode()
+        try:
+            async with asyncio.timeout(self._endpoint.send_seconds), self._sending:
+                await self._socket.send_text(text)
+        except (TimeoutError, WebSocketDisconnect, RuntimeError):
+            raise _Closed from None
+
+    async def _close(self, closed: _Closed) -> None:
+        try:
+            async with asyncio.timeout(1):
+                await self._socket.close(closed.code or _INTERNAL, closed.reason)
+        except (TimeoutError, WebSocketDisconnect, RuntimeError):
+            return
+
+
+async def _expire(seconds: float) -> None:
+    await asyncio.sleep(max(0.0, seconds))
+    raise _Closed(_UNAUTHORIZED, "The API key has expired")
+
+
+def _first(group: BaseExceptionGroup[_Closed]) -> _Closed:
+    """The end that came first; the others are its echo."""
+    error = group.exceptions[0]
+    return error if isinstance(error, _Closed) else _first(error)
+
+
+def _read_id(message: dict[str, Any]) -> str:
+    id = message.get("id")
+    if not isinstance(id, str) or not 0 < len(id) <= LONGEST_ID:
+        raise _Closed(_BAD, f"The id must be a text of 1 to {LONGEST_ID} characters")
+    return id
+
+
+def _with_payload(type: str, payload: object) -> dict[str, Any]:
+    return {"type": type} if payload is None else {"type": type, "payload": payload}
