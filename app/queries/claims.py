@@ -90,28 +90,6 @@ async def lock_lease(connection: Connection, instance_id: UUID) -> LockedLease |
     return LockedLease(run_id=row["run_id"], is_alive=row["alive"], leftover=row["leftover"])
 
 
-async def take_lease(connection: Connection, claimed: Run, ttl: timedelta) -> None:
-    """Take the locked lease of a run's instance, which nobody alive holds."""
-    await connection.execute(
-        _SQL["take_lease"], claimed.instance_id, claimed.id, claimed.epoch, claimed.owner, ttl
-    )
-
-
-async def renew_leases(
-    connection: Connection, owner: str, epochs: Mapping[UUID, int], ttl: timedelta
-) -> set[UUID]:
-    """Renew the owner's leases of these runs (run id -> epoch); returns those still held."""
-    rows = await connection.fetch(
-        _SQL["renew_leases"], owner, list(epochs.keys()), list(epochs.values()), ttl
-    )
-    return {row["run_id"] for row in rows}
-
-
-async def let_go(connection: Connection, instance_id: UUID, run_id: UUID, epoch: int) -> None:
-    """Free the instance, where the lease is still this epoch's."""
-    await connection.execute(_SQL["let_go"], instance_id, run_id, epoch)
-
-
 async def keep_leftover(
     connection: Connection, instance_id: UUID, leftover: Mapping[str, Any] | None
 ) -> None:

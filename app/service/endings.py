@@ -10,6 +10,7 @@ from app.model.containers import ContainerState
 from app.model.orders import RestoreOrder, SaveOrder
 from app.model.restores import RestoreState
 from app.model.runs import Run, RunError, RunKind, run_mark
+from app.postgres import leases
 from app.postgres.listen import notify
 from app.postgres.pool import Connection, Database
 from app.postgres.queue import enqueue
@@ -212,7 +213,7 @@ async def _leave(connection: Connection, locked: LockedRun) -> None:
 async def _let_go(connection: Connection, run: Run) -> list[str]:
     """Free the instance, and say who is to be told."""
     assert run.instance_id is not None
-    await claims.let_go(connection, run.instance_id, run.id, run.epoch)
+    await leases.let_go(connection, run.instance_id, run.id, run.epoch)
     return [f"run:{run.id}", f"container:{run.container_id}"]
 
 

@@ -31,6 +31,7 @@ from app.model.orders import (
 )
 from app.model.restores import RestorePhase, RestoreState
 from app.model.runs import MAX_ATTEMPTS, Run, RunError, RunKind
+from app.postgres import leases
 from app.postgres.listen import notify
 from app.postgres.pool import Connection, Database
 from app.postgres.queue import enqueue
@@ -87,7 +88,8 @@ async def claim_run(
             return None
         claimed = replace(run, epoch=run.epoch + 1, owner=owner, trace=None)
         await claims.claim(connection, run.id, owner)
-        await claims.take_lease(connection, claimed, ttl)
+        # The lease is locked and nobody alive holds it: this cannot be refused.
+        assert await leases.take(connection, run.instance_id, run.id, claimed.epoch, owner, ttl)
         leftover = lease.leftover or left_by(locked)
         await claims.keep_leftover(connection, run.instance_id, leftover)
         instance = await instances.get(connection, run.hub_id, run.instance_id)
@@ -198,7 +200,7 @@ async def renew_leases(
     """Renew leases, each told as instance, run and epoch; returns the runs that are still held."""
     async with database.transaction(None) as connection:
         epochs = {run_id: epoch for _, run_id, epoch in held}
-        return await claims.renew_leases(connection, owner, epochs, ttl)
+        return set(await leases.renew(connection, owner, epochs, ttl))
 
 
 def read_leftover(stored: Mapping[str, Any] | None) -> Leftover | None:

@@ -39,40 +39,6 @@ from leases
 where instance_id = $1
 for update;
 
--- name: take_lease
--- The instance belongs to this try of this run. The clock goes on while a transaction waits: not now().
-update leases
-set run_id = $2, epoch = $3, owner = $4, lease_until = clock_timestamp() + $5::interval
-where instance_id = $1;
-
--- name: renew_leases
--- Those of an owner's leases that are still its own; one that has passed is not renewed.
-with wanted as (
-    select wanted.run_id, wanted.epoch
-    from unnest($2::uuid[], $3::integer[]) as wanted (run_id, epoch)
-),
-
-held as (
-    select leases.instance_id
-    from leases
-    inner join wanted on wanted.run_id = leases.run_id and wanted.epoch = leases.epoch
-    where leases.owner = $1 and leases.lease_until > clock_timestamp()
-    order by leases.instance_id asc
-    for update of leases
-)
-
-update leases
-set lease_until = clock_timestamp() + $4::interval
-from held
-where leases.instance_id = held.instance_id
-returning leases.run_id;
-
--- name: let_go
--- The instance is free for other runs.
-update leases
-set run_id = null, epoch = null, owner = null, lease_until = null
-where instance_id = $1 and run_id = $2 and epoch = $3;
-
 -- name: keep_leftover
 -- What former owners of an instance may have left, until it is known to be dead.
 update leases
