@@ -106,17 +106,15 @@ async def create(
     return _read(row)
 
 
-async def update(
-    connection: Connection,
-    hub_id: UUID,
-    id: UUID,
-    *,
-    name: str | None,
-    next_key_id: str | None,
-    next_sealed_key: bytes | None,
+async def rename(connection: Connection, hub_id: UUID, id: UUID, name: str) -> Integration | None:
+    return await _one(connection, "rename", hub_id, id, name)
+
+
+async def change_key(
+    connection: Connection, hub_id: UUID, id: UUID, *, key_id: str, sealed_key: bytes
 ) -> Integration | None:
-    """None keeps what is there."""
-    return await _one(connection, "update", hub_id, id, name, next_key_id, next_sealed_key)
+    """It waits for its check beside the old key; where no key ever worked it replaces that one."""
+    return await _one(connection, "change_key", hub_id, id, key_id, sealed_key)
 
 
 async def request_check(connection: Connection, hub_id: UUID, id: UUID) -> Integration | None:

@@ -76,7 +76,7 @@ async def update_integration(
     key: str | None = None,
     idempotency_key: str | None = None,
 ) -> Integration:
-    """Change what is given; None keeps. A new key waits until its check has passed.
+    """Change what is given; None keeps. A new key waits for its check where an old one works.
 
     Raises NotPermitted, NotFound, InvalidInput, InvalidState (INTEGRATION_DELETED).
     """
@@ -98,24 +98,23 @@ async def update_integration(
     async with database.transaction(principal.hub_id) as connection:
         if await claim(connection, *call, arguments) is not None:
             return await _get(connection, principal, id)
-        before = await _lock(connection, principal, id)
-        if key_id is not None and realm_of(key_id, embedded_key_prefix) is not before.realm:
-            raise InvalidInput(
-                "The new key belongs to another B2 than this integration;"
-                " create another integration for it.",
-                path=("keyId",),
+        integration = await _lock(connection, principal, id)
+        if name is not None:
+            renamed = await integrations.rename(connection, principal.hub_id, id, name)
+            assert renamed is not None
+            integration = renamed
+        if key_id is not None and key is not None:
+            if realm_of(key_id, embedded_key_prefix) is not integration.realm:
+                raise InvalidInput(
+                    "The new key belongs to another B2 than this integration;"
+                    " create another integration for it.",
+                    path=("keyId",),
+                )
+            sealed = seal_key(sealer, id, key)
+            await integrations.change_key(
+                connection, principal.hub_id, id, key_id=key_id, sealed_key=sealed
             )
-        integration = await integrations.update(
-            connection,
-            principal.hub_id,
-            id,
-            name=name,
-            next_key_id=key_id,
-            next_sealed_key=None if key is None else seal_key(sealer, id, key),
-        )
-        if key_id is not None:
             integration = await _request_check(connection, principal, id)
-        assert integration is not None
         await keep(connection, *call, {"id": str(id)})
         return integration
 

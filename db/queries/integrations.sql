@@ -37,13 +37,22 @@ values ($1, $2, $3, $4, $5, $6, $7, $8, 'VERIFYING')
 returning id, hub_id, name, realm, key_id, next_key_id, bucket, prefix, state, error_code, error_message,
     verified_at, created_at;
 
--- name: update
--- Another name, or a new key that waits for its check; null keeps what is there.
+-- name: rename
+-- Another name.
+update integrations
+set name = $3
+where hub_id = $1 and id = $2
+returning id, hub_id, name, realm, key_id, next_key_id, bucket, prefix, state, error_code, error_message,
+    verified_at, created_at;
+
+-- name: change_key
+-- A new key: it waits for its check, but where no key ever worked there is nothing to wait for.
 update integrations
 set
-    name = coalesce($3, name),
-    next_key_id = coalesce($4, next_key_id),
-    next_sealed_key = coalesce($5, next_sealed_key)
+    key_id = case when verified_at is null then $3 else key_id end,
+    sealed_key = case when verified_at is null then $4 else sealed_key end,
+    next_key_id = case when verified_at is null then null else $3 end,
+    next_sealed_key = case when verified_at is null then null else $4 end
 where hub_id = $1 and id = $2
 returning id, hub_id, name, realm, key_id, next_key_id, bucket, prefix, state, error_code, error_message,
     verified_at, created_at;
