@@ -160,9 +160,9 @@ def _check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
     return origins
 
 
-def find_home() -> Path:
+def find_home(uid: int | None = None) -> Path:
     """Where data lives by default: /var/lib for root, the user's data folder otherwise."""
-    if os.geteuid() == 0:
+    if (os.geteuid() if uid is None else uid) == 0:
         return Path("/var/lib/backup-gateway")
     data = os.environ.get("XDG_DATA_HOME", "")
     base = Path(data) if Path(data).is_absolute() else Path.home() / ".local/share"

@@ -26,6 +26,7 @@ class Client:
         self.credentials = credentials
         self._http = httpx.Client(
             timeout=TIMEOUT,
+            trust_env=credentials.through_proxy,
             headers={
                 "Authorization": f"Bearer {credentials.token}",
                 "Accept": "application/graphql-response+json, application/json;q=0.9",

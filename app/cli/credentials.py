@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from app.errors import NameUnclear
-from app.settings import read_client_settings
+from app.settings import is_loopback, read_client_settings
 
 FILE = "credentials.toml"
 
@@ -20,6 +20,11 @@ class Credentials:
     @property
     def socket_url(self) -> str:
         return "ws" + self.url.removeprefix("http")
+
+    @property
+    def through_proxy(self) -> bool:
+        """A proxy of the environment cannot reach this machine's loopback."""
+        return not is_loopback(urlsplit(self.url).hostname or "")
 
 
 def find_credentials(*, url: str | None, token: str | None) -> Credentials:

@@ -12,7 +12,7 @@ fragment BackupParts on Backup {
   exitCode
   instanceHostname
   error { code message }
-  container { id identifier }
+  container { id ... on Container { identifier } }
   progress { bytesRead bytesStored bytesPerSecond }
 }
 """
@@ -28,7 +28,7 @@ fragment RestoreParts on Restore {
   exitCode
   error { code message }
   backup { id }
-  container { id identifier }
+  container { id ... on Container { identifier } }
   instance { id hostname }
   progress { bytesDelivered bytesTotal fraction bytesPerSecond etaSeconds }
 }
@@ -42,7 +42,7 @@ fragment ContainerParts on Container {
   stateful
   state
   instances(first: 100) { nodes { id hostname state } }
-  lastBackup { id state createdAt sizeBytes }
+  newest: backups(first: 1) { nodes { id state createdAt sizeBytes } }
 }
 """
 

@@ -93,6 +93,7 @@ def subscribe(client: Client, identifier: str) -> Iterator[Json]:
             client.credentials.socket_url,
             subprotocols=[PROTOCOL],
             additional_headers={"Authorization": authorization},
+            proxy=True if client.credentials.through_proxy else None,
             open_timeout=ANSWER_SECONDS,
             close_timeout=1,
         )

@@ -10,6 +10,8 @@ SHORT = 12
 """Characters at the end of an id that tables show; any unique end of at least 4 is understood."""
 SHORTEST = 4
 LATEST = "latest"
+CONTAINERS = 25
+"""Containers a page: each brings its instances, and an operation's cost is bounded."""
 
 
 def shorten(identifier: str) -> str:
@@ -17,7 +19,7 @@ def shorten(identifier: str) -> str:
 
 
 def list_containers(client: Client) -> list[Json]:
-    return list(client.page(documents.LIST_CONTAINERS, {}, "containers"))
+    return list(client.page(documents.LIST_CONTAINERS, {}, "containers", size=CONTAINERS))
 
 
 def find_container(client: Client, name: str) -> Json:

@@ -41,7 +41,7 @@ def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
 
 def print_containers(containers: Iterable[Json]) -> None:
     print_table(
-        ("CONTAINER", "STATE", "INSTANCES", "LAST BACKUP"),
+        ("CONTAINER", "STATE", "INSTANCES", "NEWEST BACKUP"),
         (
             (
                 container["identifier"],
@@ -51,7 +51,7 @@ def print_containers(containers: Iterable[Json]) -> None:
                     + ("" if instance["state"] == "RUNNING" else f" ({instance['state']})")
                     for instance in container["instances"]["nodes"]
                 ),
-                describe_last(container["lastBackup"]),
+                describe_newest(container["newest"]["nodes"]),
             )
             for container in containers
         ),
@@ -117,9 +117,10 @@ def describe_deletion(result: Json) -> tuple[str, str]:
     return shorten(result["id"]), f"refused, {error['code']}: {error['message']}"
 
 
-def describe_last(backup: Json | None) -> str:
-    if backup is None:
+def describe_newest(backups: list[Json]) -> str:
+    if not backups:
         return "none"
+    backup = backups[0]
     size = write_size(backup["sizeBytes"])
     return f"{shorten(backup['id'])} {backup['state']} {write_time(backup['createdAt'])} {size}"
 
