@@ -1,0 +1,48 @@
+"""One word for one thing: what the check constraints allow is what the model's enums say."""
+
+import re
+from enum import StrEnum
+
+from app.model.access import Role
+from app.model.backups import BackupState, BackupTrigger
+from app.model.containers import ContainerState, InstanceState
+from app.model.integrations import IntegrationState, Realm
+from app.model.restores import RestorePhase, RestoreState, RestoreTrigger
+from app.model.runs import LogStream, RunKind
+from app.postgres.pool import Database
+
+ENUMS: dict[str, type[StrEnum]] = {
+    "api_keys.role": Role,
+    "backups.state": BackupState,
+    "backups.trigger": BackupTrigger,
+    "containers.state": ContainerState,
+    "instances.state": InstanceState,
+    "integrations.realm": Realm,
+    "integrations.state": IntegrationState,
+    "restores.phase": RestorePhase,
+    "restores.state": RestoreState,
+    "restores.trigger": RestoreTrigger,
+    "run_logs.stream": LogStream,
+    "runs.kind": RunKind,
+}
+# Words that never leave the database and the code beside it.
+PRIVATE = {
+    "backups.deleted_by": {"ITSELF", "CASCADE"},
+    "instances.executor": {"process", "docker"},
+    "reclaims.kind": {"OBJECT", "UPLOAD", "NAME"},
+}
+
+
+async def test_check_constraints_and_enums_hold_the_same_words(owner: Database):
+    async with owner.connection() as connection:
+        rows = await connection.fetch(
+            """
+            select conrelid::regclass || '.' || attname as place, pg_get_constraintdef(checks.oid)
+            from pg_constraint as checks
+            inner join pg_attribute on attrelid = conrelid and conkey = array[attnum]
+            where contype = 'c'
+            """
+        )
+    found = {place: set(re.findall(r"'(\w+)'::text", definition)) for place, definition in rows}
+    words = {place: allowed for place, allowed in found.items() if allowed}
+    assert words == {place: {*map(str, enum)} for place, enum in ENUMS.items()} | PRIVATE
