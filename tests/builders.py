@@ -1,10 +1,13 @@
 """One function a noun, with defaults, through the services: no test writes a row by hand."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID, uuid4
 
+from app.errors import CommandFailed
 from app.model.access import CAPABILITIES, Principal, Role
+from app.model.backups import Backup, StoredBackup
 from app.model.containers import (
     Container,
     Instance,
@@ -14,16 +17,22 @@ from app.model.containers import (
 )
 from app.model.hubs import Hub
 from app.model.integrations import Integration, NewIntegration
+from app.model.orders import ClaimedRun, RestoreOrder, SaveOrder
 from app.model.policies import BackupPolicy, NewPolicy
+from app.model.restores import Restore
 from app.postgres.pool import Database
-from app.queries import integrations
+from app.queries import backups, integrations, restores
+from app.service.backups import create_backup
 from app.service.containers import create_container
+from app.service.endings import fail_run, finish_backup
 from app.service.hubs import create_hub
 from app.service.instances import create_instance
 from app.service.integration_checks import check_passed, due_checks
 from app.service.integrations import create_integration
 from app.service.keys import authenticate, create_key
 from app.service.policies import configure_backups
+from app.service.restores import restore_backup
+from app.service.runs import claim_run, start_run
 from app.service.secrets import Sealer
 
 EMBEDDED_KEY_PREFIX = "embedded"
@@ -200,3 +209,176 @@ async def a_policy(
     )
     assert policy is not None
     return policy
+
+
+# --- runs ---------------------------------------------------------------------------------------
+
+OWNER = "a worker"
+PLACES = (f"host:{HOST}",)
+TTL = timedelta(seconds=60)
+START_WITHIN = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """A stateful container with a policy and a running instance: something can be backed up."""
+
+    admin: Principal
+    container: Container
+    instance: Instance
+    integration: Integration
+    policy: BackupPolicy
+
+
+async def a_stage(
+    owner: Database,
+    gateway: Database,
+    worker: Database,
+    *,
+    admin: Principal | None = None,
+    integration: Integration | None = None,
+    backup_command: str = "cat data",
+    restore_command: str | None = "cat > data",
+    backup_timeout: timedelta = timedelta(hours=12),
+    variables: Mapping[str, str] | None = None,
+    host: str | None = None,
+) -> Stage:
+    admin = admin or an_admin(await a_hub(owner))
+    integration = integration or await an_integration(gateway, worker, admin)
+    container = await a_container(gateway, admin)
+    policy = await a_policy(
+        gateway,
+        admin,
+        container,
+        integration,
+        backup_command=backup_command,
+        restore_command=restore_command,
+        backup_timeout=backup_timeout,
+    )
+    instance = await an_instance(gateway, admin, container, variables=variables, host=host)
+    return Stage(
+        admin=admin,
+        container=container,
+        instance=instance,
+        integration=integration,
+        policy=policy,
+    )
+
+
+async def a_queued_backup(
+    gateway: Database,
+    stage: Stage,
+    *,
+    instance: Instance | None = None,
+    start_within: timedelta = START_WITHIN,
+) -> Backup:
+    return await create_backup(
+        gateway,
+        stage.admin,
+        container_id=stage.container.id,
+        instance_id=(instance or stage.instance).id,
+        start_within=start_within,
+    )
+
+
+async def a_claim(
+    worker: Database, run_id: UUID, *, owner: str = OWNER, ttl: timedelta = TTL
+) -> ClaimedRun:
+    """A run that a worker holds; `ttl` of nothing: whose lease has passed already."""
+    claimed = await claim_run(worker, run_id, owner=owner, places=PLACES, ttl=ttl)
+    assert claimed is not None
+    return claimed
+
+
+async def a_save(
+    gateway: Database,
+    worker: Database,
+    stage: Stage,
+    *,
+    instance: Instance | None = None,
+    owner: str = OWNER,
+    ttl: timedelta = TTL,
+) -> SaveOrder:
+    """A backup that a worker saves now."""
+    backup = await a_queued_backup(gateway, stage, instance=instance)
+    claimed = await a_claim(worker, backup.id, owner=owner, ttl=ttl)
+    order = await start_run(worker, claimed, sealer=SEALER)
+    assert isinstance(order, SaveOrder)
+    return order
+
+
+def stored_bytes(size: int = 1000) -> StoredBackup:
+    """What B2 would confirm of an object of this size."""
+    return StoredBackup(
+        file_id=unique("file"),
+        manifest_file_id=unique("manifest"),
+        size_bytes=size,
+        sha256=bytes(range(32)),
+        chunk_hashes=bytes(32),
+        exit_code=0,
+    )
+
+
+async def a_live_backup(
+    gateway: Database,
+    worker: Database,
+    stage: Stage,
+    *,
+    instance: Instance | None = None,
+    size: int = 1000,
+) -> Backup:
+    order = await a_save(gateway, worker, stage, instance=instance)
+    await finish_backup(worker, order, stored_bytes(size))
+    return await read_backup(gateway, stage, order.backup.id)
+
+
+async def a_failed_backup(gateway: Database, worker: Database, stage: Stage) -> Backup:
+    order = await a_save(gateway, worker, stage)
+    await fail_run(worker, order.run.id, order.run.epoch, error=CommandFailed(), exit_code=1)
+    return await read_backup(gateway, stage, order.backup.id)
+
+
+async def a_queued_restore(
+    gateway: Database, stage: Stage, backup: Backup, *, instance: Instance | None = None
+) -> Restore:
+    return await restore_backup(
+        gateway,
+        stage.admin,
+        backup_id=backup.id,
+        instance_id=(instance or stage.instance).id,
+        start_within=START_WITHIN,
+    )
+
+
+async def a_started_restore(
+    gateway: Database,
+    worker: Database,
+    stage: Stage,
+    backup: Backup,
+    *,
+    instance: Instance | None = None,
+    owner: str = OWNER,
+    ttl: timedelta = TTL,
+) -> RestoreOrder:
+    """A restore that a worker carries out now."""
+    restore = await a_queued_restore(gateway, stage, backup, instance=instance)
+    claimed = await a_claim(worker, restore.id, owner=owner, ttl=ttl)
+    order = await start_run(worker, claimed, sealer=SEALER)
+    assert isinstance(order, RestoreOrder)
+    return order
+
+
+async def read_backup(database: Database, stage: Stage, id: UUID) -> Backup:
+    """The backup as it is now."""
+    async with database.connection(stage.admin.hub_id) as connection:
+        backup = await backups.get(connection, stage.admin.hub_id, id)
+    assert backup is not None
+    return backup
+
+
+async def read_restore(database: Database, stage: Stage, id: UUID) -> Restore:
+    """The restore as it is now."""
+    async with database.connection(stage.admin.hub_id) as connection:
+        restore = await restores.get(connection, stage.admin.hub_id, id)
+    assert restore is not None
+    return restore
