@@ -6,27 +6,49 @@ from app import errors
 
 _PATH = "The argument that the refusal is about, as a path of names; null where it is about none."
 
-CODES: dict[type[errors.UserError], str] = {
-    errors.NotFound: "`NOT_FOUND`",
-    errors.InvalidInput: "`INVALID_INPUT`, `CONFIRM_MISMATCH`, `TOO_MANY_IDS`, `INSTANCE_REQUIRED`",
+CODES: dict[type[errors.UserError], tuple[str, ...]] = {
+    errors.NotFound: ("NOT_FOUND",),
+    errors.InvalidInput: (
+        "INVALID_INPUT",
+        "CONFIRM_MISMATCH",
+        "EXECUTOR_UNAVAILABLE",
+        "SCRATCH_WAS_SAVED",
+        "TOO_MANY_IDS",
+    ),
     errors.InvalidState: (
-        "`INVALID_STATE`, `CONTAINER_NOT_STATEFUL`, `CONTAINER_DELETING`, `NO_BACKUP_POLICY`, "
-        "`NO_RESTORE_COMMAND`, `INTEGRATION_NOT_LIVE`, `INTEGRATION_IN_USE`, "
-        "`INSTANCE_NOT_RUNNING`, `BACKUP_NOT_LIVE`, `BACKUP_RUNNING`, `BACKUP_IN_USE`, "
-        "`COMMAND_CHANGED`, `OTHER_CONTAINER`, `EXECUTOR_UNAVAILABLE`"
+        "INVALID_STATE",
+        "CONTAINER_NOT_STATEFUL",
+        "CONTAINER_DELETING",
+        "NO_BACKUP_POLICY",
+        "NO_RESTORE_COMMAND",
+        "INTEGRATION_NOT_LIVE",
+        "INTEGRATION_IN_USE",
+        "INTEGRATION_DELETED",
+        "INSTANCE_NOT_RUNNING",
+        "INSTANCE_DELETING",
+        "INSTANCE_UNREACHABLE",
+        "BACKUP_NOT_LIVE",
+        "BACKUP_RUNNING",
+        "BACKUP_IN_USE",
+        "COMMAND_CHANGED",
+        "OTHER_CONTAINER",
     ),
     errors.Conflict: (
-        "`CONFLICT`, `INSTANCE_BUSY`, `IDENTIFIER_TAKEN`, `HOSTNAME_TAKEN`, "
-        "`IDEMPOTENCY_KEY_REUSED`"
+        "CONFLICT",
+        "INSTANCE_BUSY",
+        "IDENTIFIER_TAKEN",
+        "HOSTNAME_TAKEN",
+        "IDEMPOTENCY_KEY_REUSED",
     ),
-    errors.NotPermitted: "`NOT_PERMITTED`",
-    errors.StorageRefused: "`STORAGE`, `OBJECT_MISSING`, `OBJECT_MISMATCH`",
+    errors.NotPermitted: ("NOT_PERMITTED", "LAST_GOOD_BACKUP"),
+    errors.StorageRefused: ("STORAGE", "OBJECT_MISSING", "OBJECT_MISMATCH"),
 }
 """The documented codes of each type; new ones may join them."""
 
 
 def _sentence(meaning: str, error: type[errors.UserError]) -> str:
-    return f"{meaning} Codes: {CODES[error]}; more may come."
+    codes = ", ".join(f"`{code}`" for code in CODES[error])
+    return f"{meaning} Codes: {codes}; more may come."
 
 
 @strawberry.interface(

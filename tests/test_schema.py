@@ -1,0 +1,266 @@
+"""The contract: schema.graphql is up to date, described, and holds what was promised for ever."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from graphql import (
+    GraphQLEnumType,
+    GraphQLInputObjectType,
+    GraphQLInterfaceType,
+    GraphQLList,
+    GraphQLNamedType,
+    GraphQLNonNull,
+    GraphQLObjectType,
+    GraphQLScalarType,
+    GraphQLSchema,
+    build_schema,
+    get_named_type,
+)
+
+from app import errors
+from app.api.schema import export
+from app.api.user_errors import CODES
+from app.model.access import Capability
+
+ROOT = Path(__file__).parents[1]
+BUILT_IN = {"String", "Int", "Float", "Boolean", "ID"}
+
+ENUMS = {
+    "BackupState": "QUEUED SAVING LIVE DELETING DELETED FAILED CANCELED SKIPPED",
+    "BackupTrigger": "SCHEDULE MANUAL PRE_RESTORE RECOVERED",
+    "ContainerState": "LIVE DELETING DELETED",
+    "CreationOrder": "NEWEST_FIRST OLDEST_FIRST",
+    "InstanceState": "RUNNING PAUSED STOPPED UNREACHABLE GONE DELETING",
+    "IntegrationState": "VERIFYING LIVE FAILED DELETING DELETED",
+    "LogStream": "STDERR STDOUT_TAIL",
+    "RestorePhase": "PREPARING SAVING_TARGET TRANSFERRING WAITING_FOR_COMMAND CHECKING",
+    "RestoreState": "QUEUED RUNNING SUCCEEDED FAILED CANCELED",
+    "RestoreTrigger": "MANUAL VERIFICATION",
+    "Role": "VIEWER OPERATOR ADMIN",
+}
+"""A new enum may come; a new value breaks every generated client."""
+
+USER_ERRORS = {
+    "NotFoundError",
+    "InvalidInputError",
+    "InvalidStateError",
+    "ConflictError",
+    "NotPermittedError",
+    "StorageError",
+}
+
+REQUIRED_ARGUMENTS = {
+    "restoreBackup": ["backupId: ID!", "instanceId: ID!"],
+    "deleteBackups": ["ids: [ID!]!"],
+    "createBackup": ["containerId: ID!"],
+    "deleteContainer": ["id: ID!", "confirm: String!"],
+    "configureBackups": ["containerId: ID!"],
+}
+
+
+@pytest.fixture(scope="module")
+def text() -> str:
+    return export()
+
+
+@pytest.fixture(scope="module")
+def schema(text: str) -> GraphQLSchema:
+    return build_schema(text)
+
+
+def own_types(schema: GraphQLSchema) -> list[GraphQLNamedType]:
+    return [
+        type_
+        for name, type_ in schema.type_map.items()
+        if not name.startswith("__") and name not in BUILT_IN
+    ]
+
+
+def described(schema: GraphQLSchema) -> Iterator[tuple[str, str | None]]:
+    """Everything that can have a description, with the one that it has."""
+    for type_ in own_types(schema):
+        yield type_.name, type_.description
+        if isinstance(type_, GraphQLEnumType):
+            for name, value in type_.values.items():
+                yield f"{type_.name}.{name}", value.description
+        if isinstance(type_, GraphQLObjectType | GraphQLInterfaceType | GraphQLInputObjectType):
+            for name, field in type_.fields.items():
+                yield f"{type_.name}.{name}", field.description
+        if isinstance(type_, GraphQLObjectType | GraphQLInterfaceType):
+            for name, field in type_.fields.items():
+                for argument, value in field.args.items():
+                    yield f"{type_.name}.{name}({argument}:)", value.description
+
+
+def root_fields(schema: GraphQLSchema) -> Iterator[tuple[str, str]]:
+    for root in (schema.query_type, schema.mutation_type, schema.subscription_type):
+        assert root is not None
+        for name, field in root.fields.items():
+            yield f"{root.name}.{name}", field.description or ""
+
+
+def test_the_committed_schema_is_up_to_date(text: str) -> None:
+    """`backup-gateway schema > schema.graphql` writes it anew."""
+    assert (ROOT / "schema.graphql").read_text(encoding="utf-8") == text
+
+
+def test_everything_has_a_description(schema: GraphQLSchema) -> None:
+    bare = [name for name, description in described(schema) if not (description or "").strip()]
+    assert bare == []
+
+
+def test_descriptions_are_sentences(schema: GraphQLSchema) -> None:
+    odd = [
+        name
+        for name, description in described(schema)
+        if description and not (description[0] == "`" or description[0].isupper())
+    ]
+    unended = [
+        name for name, description in described(schema) if not (description or "").endswith(".")
+    ]
+    assert (odd, unended) == ([], [])
+
+
+def test_enums_have_exactly_the_promised_values(schema: GraphQLSchema) -> None:
+    found = {
+        type_.name: " ".join(type_.values)
+        for type_ in own_types(schema)
+        if isinstance(type_, GraphQLEnumType)
+    }
+    assert found == ENUMS
+
+
+def test_exactly_six_types_are_user_errors(schema: GraphQLSchema) -> None:
+    interface = schema.type_map["UserError"]
+    assert isinstance(interface, GraphQLInterfaceType)
+    implementations = schema.get_implementations(interface)
+    assert {type_.name for type_ in implementations.objects} == USER_ERRORS
+    assert implementations.interfaces == []
+    shape = {name: str(field.type) for name, field in interface.fields.items()}
+    assert shape == {"message": "String!", "code": "String!", "path": "[String!]"}
+
+
+def test_each_mutation_has_a_payload_of_its_own_with_errors(schema: GraphQLSchema) -> None:
+    assert schema.mutation_type is not None
+    for name, field in schema.mutation_type.fields.items():
+        payload = get_named_type(field.type)
+        assert str(field.type) == f"{name[0].upper()}{name[1:]}Payload!"
+        assert isinstance(payload, GraphQLObjectType)
+        shape = {key: value.type for key, value in payload.fields.items()}
+        assert str(shape.pop("errors")) == "[UserError!]!"
+        assert str(shape.pop("warnings", "[String!]!")) == "[String!]!"
+        for type_ in shape.values():
+            # Its objects are absent where it was refused; a list is empty.
+            is_list = isinstance(type_, GraphQLNonNull) and isinstance(type_.of_type, GraphQLList)
+            assert is_list or not isinstance(type_, GraphQLNonNull)
+        assert str(field.args["idempotencyKey"].type) == "String"
+
+
+def test_mutations_have_exactly_the_promised_required_arguments(schema: GraphQLSchema) -> None:
+    assert schema.mutation_type is not None
+    for name, promised in REQUIRED_ARGUMENTS.items():
+        arguments = schema.mutation_type.fields[name].args
+        required = [
+            f"{key}: {value.type}"
+            for key, value in arguments.items()
+            if isinstance(value.type, GraphQLNonNull) and value.default is None
+        ]
+        assert required == promised
+
+
+def test_connections_have_the_shape_that_relay_wants(schema: GraphQLSchema) -> None:
+    connections = [type_ for type_ in own_types(schema) if type_.name.endswith("Connection")]
+    assert len(connections) == 6
+    for type_ in connections:
+        assert isinstance(type_, GraphQLObjectType)
+        noun = type_.name.removesuffix("Connection")
+        shape = {name: str(field.type) for name, field in type_.fields.items()}
+        assert shape["edges"] == f"[{noun}Edge!]!"
+        assert shape["nodes"] == f"[{noun}!]!"
+        assert shape["pageInfo"] == "PageInfo!"
+        assert shape["totalCount"] == "Int!"
+        edge = schema.type_map[f"{noun}Edge"]
+        assert isinstance(edge, GraphQLObjectType)
+        assert {name: str(field.type) for name, field in edge.fields.items()} == {
+            "cursor": "String!",
+            "node": f"{noun}!",
+        }
+
+
+def test_each_list_of_nodes_is_a_connection_with_the_four_arguments(schema: GraphQLSchema) -> None:
+    allowed = {"Query.nodes"}
+    for type_ in own_types(schema):
+        if not isinstance(type_, GraphQLObjectType) or type_.name.endswith("Connection"):
+            continue
+        for name, field in type_.fields.items():
+            named = get_named_type(field.type)
+            if named.name.endswith("Connection"):
+                pages = {key: str(field.args[key].type) for key in field.args if key in PAGES}
+                assert pages == PAGES
+            elif is_list(field.type) and "Node" in {
+                interface.name for interface in getattr(named, "interfaces", ())
+            } | {named.name}:
+                assert f"{type_.name}.{name}" in allowed
+
+
+PAGES = {"first": "Int", "after": "String", "last": "Int", "before": "String"}
+
+
+def is_list(type_: object) -> bool:
+    inner = type_.of_type if isinstance(type_, GraphQLNonNull) else type_
+    return isinstance(inner, GraphQLList)
+
+
+def test_each_root_field_names_its_capability(schema: GraphQLSchema) -> None:
+    for name, description in root_fields(schema):
+        if name == "Query.viewer":
+            assert "Needs no capability" in description
+            continue
+        named = [word for word in Capability if f"Needs the capability `{word}`." in description]
+        assert len(named) == 1, name
+
+
+def test_each_scalar_of_ours_says_where_it_is_specified(schema: GraphQLSchema) -> None:
+    scalars = [type_ for type_ in own_types(schema) if isinstance(type_, GraphQLScalarType)]
+    assert sorted(type_.name for type_ in scalars) == ["BigInt", "DateTime", "Duration"]
+    assert all(type_.specified_by_url for type_ in scalars)
+
+
+def test_no_secret_has_a_field(schema: GraphQLSchema) -> None:
+    for type_ in own_types(schema):
+        if isinstance(type_, GraphQLObjectType) and type_.name != "Mutation":
+            assert not set(type_.fields) & {"key", "applicationKey", "secret", "token", "variables"}
+
+
+def test_each_code_of_a_refusal_is_documented() -> None:
+    """A code that the sources use and the descriptions do not name, or the other way round."""
+    used = {kind: {kind.code} for kind in CODES}
+    for path in [*(ROOT / "app/service").glob("*.py"), *(ROOT / "app/model").glob("*.py")]:
+        for kind, code in find_codes(path.read_text(encoding="utf-8")):
+            used[kind].add(code)
+    for path in (ROOT / "app/api").glob("*.py"):
+        for kind, code in find_codes(path.read_text(encoding="utf-8")):
+            used[kind].add(code)
+    # Its two further codes come with the reconciliation of bucket and records.
+    used[errors.StorageRefused] |= {"OBJECT_MISSING", "OBJECT_MISMATCH"}
+    # Only the operator's command line makes hubs.
+    used[errors.Conflict] -= {"HUB_NAME_TAKEN"}
+    assert {kind: sorted(codes) for kind, codes in used.items()} == {
+        kind: sorted(codes) for kind, codes in CODES.items()
+    }
+
+
+def find_codes(source: str) -> Iterator[tuple[type[errors.UserError], str]]:
+    kinds = {kind.__name__: kind for kind in CODES}
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
+            name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
+            for keyword in node.keywords:
+                if (
+                    name in kinds
+                    and keyword.arg == "code"
+                    and isinstance(keyword.value, ast.Constant)
+                ):
+                    yield kinds[name], keyword.value.value
