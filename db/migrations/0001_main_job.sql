@@ -119,6 +119,8 @@ create table runs (
     timeout interval not null,
     epoch bigint not null default 0,
     attempt bigint not null default 0,
+    -- The epoch that was started last: starting the same one again changes nothing.
+    started_epoch bigint not null default 0,
     owner text,
     cancel boolean not null default false,
     touched boolean not null default false,
