@@ -16,7 +16,7 @@ $(shell for v in $(VENV) .venv-b2 .venv-pin; do \
 	if [ -e $$v/.place ] && { [ "$$(cat $$v/.place)" != "$(CURDIR)" ] || [ ! -x $$v/bin/python ]; }; \
 	then rm -rf $$v; fi; done)
 
-.PHONY: up test check bench pin venv
+.PHONY: up test check bench pin tables venv
 .DELETE_ON_ERROR:
 
 up: $(RUN)  ## the gateway, a worker, an embedded PostgreSQL and B2 (HOST, PORT, DATABASE_URL, BACKUP_GATEWAY_*)
@@ -36,6 +36,9 @@ pin: .venv-pin/.stamp  ## write the requirements*.txt anew: newest versions, has
 		.venv-pin/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 			--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
 			--output-file $$name.txt $$name.in || exit 1; done
+
+tables: $(DEV)  ## write the README's tables anew from the code
+	@PYTHONPATH=. exec $(BIN)/python -m tests.readme_tables
 
 venv: $(DEV) $(B2)
 
