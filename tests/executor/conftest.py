@@ -91,6 +91,24 @@ def carry_out(place: Place) -> Callable[..., Awaitable[Outcome]]:
     return carry
 
 
+def find_inhabitants(folder: Path) -> list[int]:
+    """Who runs in a folder or below it, told by another sign than those that the executor uses."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            place = (process / "cwd").readlink()
+        except OSError:
+            continue
+        if place.is_relative_to(folder):
+            found.append(int(process.name))
+    return found
+
+
+@pytest.fixture(name="find_inhabitants")
+def give_find_inhabitants() -> Callable[[Path], list[int]]:
+    return find_inhabitants
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> ProcessRoot:
     """A hub's folder: with a uid of its own where the tests run as root."""
@@ -124,6 +142,7 @@ def make_place(root: ProcessRoot) -> Iterator[Callable[..., Place]]:
     yield make
     left = {mark: [process.pid for process in find_leftovers(None, mark)] for mark in marks}
     assert {mark: pids for mark, pids in left.items() if pids} == {}
+    assert find_inhabitants(root.path) == []
 
 
 @pytest.fixture

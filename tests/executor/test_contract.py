@@ -157,6 +157,14 @@ async def test_waiting_for_the_end_of_the_input_ends_with_the_kill(place):
         assert unread.result() == len(b"unread")
 
 
+async def test_writing_ends_with_the_command_although_a_child_holds_its_input(place):
+    shell = "exec 3<&0; sleep 1000 <&3 & exit 0"
+    async with place.running(shell, feeds_stdin=True) as execution:
+        assert await execution.write_stdin(b"x" * (8 * MEGABYTE)) is False
+        assert await execution.wait() == Exit(code=0)
+        assert await execution.end_stdin() == 8 * MEGABYTE
+
+
 async def test_there_is_no_end_mark_after_the_kill(place):
     async with place.running("sleep 1000", feeds_stdin=True) as execution:
         await execution.kill()

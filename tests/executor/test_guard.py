@@ -49,7 +49,7 @@ async def doomed_worker(place, mark, shell, *, uid):
         await process.communicate()
 
 
-async def kill_a_worker(place, shell, *, uid, until):
+async def kill_a_worker(place, shell, *, uid, until, find_inhabitants):
     """Kill a worker in mid-stream and see what its command did."""
     command = place.command(shell)
     got = place.folder / "got"
@@ -60,6 +60,7 @@ async def kill_a_worker(place, shell, *, uid, until):
         os.kill(worker.pid, signal.SIGKILL)
         await worker.wait()
         await until(lambda: not find_leftovers(trace, command.run_mark))
+        assert find_inhabitants(place.folder) == []
     assert not (place.folder / "done").exists()
 
 
@@ -69,36 +70,53 @@ def command_uid():
 
 @shapes
 @pytest.mark.timeout(60)  # eight workers on a busy machine
-async def test_a_killed_worker_never_ends_the_input_and_leaves_nothing(make_place, until, shell):
+async def test_a_killed_worker_never_ends_the_input_and_leaves_nothing(
+    make_place, until, find_inhabitants, shell
+):
     async with asyncio.TaskGroup() as group:
         for _ in range(TIMES):
-            group.create_task(kill_a_worker(make_place(), shell, uid=command_uid(), until=until))
+            group.create_task(
+                kill_a_worker(
+                    make_place(),
+                    shell,
+                    uid=command_uid(),
+                    until=until,
+                    find_inhabitants=find_inhabitants,
+                )
+            )
 
 
 @su_shapes
 @pytest.mark.needs("root")
 @pytest.mark.timeout(60)  # eight workers on a busy machine
-async def test_a_killed_worker_never_ends_the_input_of_another_user(make_place, until, shell):
+async def test_a_killed_worker_never_ends_the_input_of_another_user(
+    make_place, until, find_inhabitants, shell
+):
     async with asyncio.TaskGroup() as group:
         for _ in range(TIMES):
             place = make_place(as_worker=True)
             place.folder.chmod(0o777)
-            group.create_task(kill_a_worker(place, shell, uid=-1, until=until))
+            group.create_task(
+                kill_a_worker(place, shell, uid=-1, until=until, find_inhabitants=find_inhabitants)
+            )
 
 
 @shapes
-async def test_whoever_takes_over_from_a_stopped_worker_kills_its_command(place, shell):
+async def test_whoever_takes_over_from_a_stopped_worker_kills_its_command(
+    place, find_inhabitants, shell
+):
     command = place.command(shell)
     async with doomed_worker(place, command.run_mark, shell, uid=command_uid()) as (worker, stored):
         os.kill(worker.pid, signal.SIGSTOP)
         await place.executor.kill_leftovers(stored, command.run_mark)
         assert find_leftovers(parse_trace(stored), command.run_mark) == []
+        assert find_inhabitants(place.folder) == []
         os.kill(worker.pid, signal.SIGCONT)
     assert not (place.folder / "done").exists()
 
 
 @shapes
-async def test_whoever_takes_over_kills_also_under_a_stopped_guard(place, shell):
+async def test_whoever_takes_over_kills_also_under_a_stopped_guard(place, find_inhabitants, shell):
     command = place.command(shell)
     async with doomed_worker(place, command.run_mark, shell, uid=command_uid()) as (worker, stored):
         os.kill(stored["guard"], signal.SIGSTOP)
@@ -106,10 +124,11 @@ async def test_whoever_takes_over_kills_also_under_a_stopped_guard(place, shell)
         await worker.wait()
         await place.executor.kill_leftovers(stored, command.run_mark)
         assert find_leftovers(parse_trace(stored), command.run_mark) == []
+        assert find_inhabitants(place.folder) == []
     assert not (place.folder / "done").exists()
 
 
-async def test_whoever_takes_over_without_a_trace_goes_by_the_mark(place):
+async def test_whoever_takes_over_without_a_trace_goes_by_the_mark(place, find_inhabitants):
     command = place.command(COMMIT)
     async with doomed_worker(place, command.run_mark, COMMIT, uid=command_uid()) as (
         worker,
@@ -118,6 +137,7 @@ async def test_whoever_takes_over_without_a_trace_goes_by_the_mark(place):
         os.kill(worker.pid, signal.SIGSTOP)
         await place.executor.kill_leftovers({}, command.run_mark)
         assert find_leftovers(parse_trace(stored), command.run_mark) == []
+        assert find_inhabitants(place.folder) == []
     assert not (place.folder / "done").exists()
 
 
@@ -145,7 +165,7 @@ async def test_a_later_owner_of_a_pid_in_a_trace_is_spared(place, make_place):
 
 
 @shapes
-async def test_a_killed_guard_never_ends_the_input(place, shell, until):
+async def test_a_killed_guard_never_ends_the_input(place, until, find_inhabitants, shell):
     async with place.running(shell, feeds_stdin=True) as execution:
         assert await execution.write_stdin(b"x" * 300_000)
         await until((place.folder / "got").exists)
@@ -154,7 +174,22 @@ async def test_a_killed_guard_never_ends_the_input(place, shell, until):
             await execution.wait()
         assert await execution.write_stdin(b"x" * 300_000) is False
         await execution.kill()
-        assert find_leftovers(parse_trace(execution.trace), place.marks[0]) == []
+        assert find_inhabitants(place.folder) == []
+    assert not (place.folder / "done").exists()
+
+
+async def test_the_command_itself_dies_with_its_guard_also_where_no_worker_is_left(place, until):
+    """Both killed, as where memory runs out: nobody holds the input, but the shell is gone."""
+    command = place.command(COMMIT)
+    got = place.folder / "got"
+    worker_of = doomed_worker(place, command.run_mark, COMMIT, uid=command_uid())
+    async with worker_of as (worker, stored):
+        await until(lambda: got.exists() and got.stat().st_size > 0)
+        os.kill(worker.pid, signal.SIGSTOP)
+        os.kill(stored["guard"], signal.SIGKILL)
+        os.kill(worker.pid, signal.SIGKILL)
+        await worker.wait()
+        await until(lambda: not find_leftovers(parse_trace(stored), command.run_mark))
     assert not (place.folder / "done").exists()
 
 
@@ -203,14 +238,14 @@ async def test_a_command_that_kills_its_group_does_not_hit_the_guard(carry_out):
 
 async def test_what_a_command_left_running_is_gone_after_the_close(place):
     stay = "sh -c 'echo $$; exec sleep 1000'"
-    shell = f"setsid {stay} & setsid env -i {stay} & wait"
+    shell = f"setsid {stay} & setsid env -i {stay} & (setsid env -i {stay} &) ; wait"
     async with place.running(shell) as execution:
         lines = b""
-        while lines.count(b"\n") < 2:
+        while lines.count(b"\n") < 3:
             lines += await execution.read_stdout(100)
         pids = [int(line) for line in lines.split()]
         assert all(read_process(pid) for pid in pids)
-    assert [read_process(pid) for pid in pids] == [None, None]
+    assert [read_process(pid) for pid in pids] == [None] * 3
 
 
 async def test_nobody_is_missed_who_forks_faster_than_the_scan(place):
