@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from uuid import UUID
 
 import structlog
 
 from app.errors import DatabaseUnavailable, GatewayError, HandedOff
+from app.postgres.listen import ListenHub
 from app.service import sweeps
 from app.worker import probe, reclaim, sweep
 from app.worker.parts import Parts
@@ -18,6 +20,7 @@ from app.worker.running import Roster
 HAND_OFF_SECONDS = 20
 """How long ending the commands and recording it may take after the drain."""
 PAUSE_SECONDS = 1.0
+HAND_BACK = timedelta(0)
 
 log = structlog.get_logger()
 
@@ -30,10 +33,28 @@ class Worker:
         self._roster = Roster()
         self._slots = asyncio.Semaphore(parts.runs)
         self._stopping = asyncio.Event()
+        self._hurry = asyncio.Event()
+
+    @property
+    def listener(self) -> ListenHub:
+        return self._parts.listener
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._stopping.is_set()
+
+    @property
+    def runs(self) -> int:
+        """How many runs are being carried out now."""
+        return len(self._roster)
 
     def stop(self) -> None:
         """Claim nothing more, let runs go on for the drain time, then hand them off."""
         self._stopping.set()
+
+    def hurry(self) -> None:
+        """Hand the runs off now, the drain time or not."""
+        self._hurry.set()
 
     async def run(self) -> None:
         parts = self._parts
@@ -46,12 +67,12 @@ class Worker:
             ]
             async with asyncio.TaskGroup() as runs:
                 duties = [
-                    runs.create_task(self._consume()),
                     runs.create_task(self._sweep(runs)),
+                    runs.create_task(self._sweep_slowly()),
                     runs.create_task(self._duty("duty:reclaims", reclaim.carry_out_due)),
                     runs.create_task(self._duty("duty:integrations", probe.carry_out_due)),
-                    runs.create_task(self._sweep_slowly()),
                 ]
+                runs.create_task(self._consume())
                 await self._stopping.wait()
                 for duty in duties:
                     duty.cancel()
@@ -61,27 +82,28 @@ class Worker:
         log.info("worker has stopped")
 
     async def _drain(self) -> None:
-        if not len(self._roster):
-            return
         seconds = self._parts.times.drain
-        log.info("worker drains", runs=len(self._roster), seconds=seconds)
-        try:
-            async with asyncio.timeout(seconds):
-                await self._roster.wait_until_empty()
-        except TimeoutError:
+        if self.runs:
+            log.info("worker drains", runs=self.runs, seconds=seconds)
+        async with asyncio.TaskGroup() as waits:
+            ended = waits.create_task(self._roster.wait_until_empty())
+            hurried = waits.create_task(self._hurry.wait())
+            await asyncio.wait(
+                {ended, hurried}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+            )
             for running in self._roster:
                 running.stop(HandedOff())
-            try:
-                async with asyncio.timeout(HAND_OFF_SECONDS):
-                    await self._roster.wait_until_empty()
-            except TimeoutError:
-                log.warning("runs are left to be taken over", runs=len(self._roster))
+            await asyncio.wait({ended}, timeout=HAND_OFF_SECONDS)
+            if not ended.done():
+                log.warning("runs are left to be taken over", runs=self.runs)
+            ended.cancel()
+            hurried.cancel()
 
-    async def _handle(self, run_id: UUID) -> None:
+    async def _handle(self, run_id: UUID) -> timedelta | None:
         """Carry out one run, in its turn; nothing that goes wrong with it ends the worker."""
-        if self._stopping.is_set():
-            return
         async with self._slots:
+            if self._stopping.is_set():
+                return HAND_BACK
             try:
                 await carry_out(self._parts, self._roster, run_id)
             except DatabaseUnavailable:
@@ -90,10 +112,14 @@ class Worker:
                 log.warning("a run could not be carried out", run=str(run_id), code=error.code)
             except Exception:
                 log.exception("a run could not be carried out", run=str(run_id))
+        return None
 
     async def _consume(self) -> None:
         await self._parts.queue.consume(
-            self._parts.places, self._handle, concurrency=self._parts.runs
+            self._parts.places,
+            self._handle,
+            concurrency=self._parts.runs,
+            stopping=self._stopping,
         )
 
     async def _sweep(self, runs: asyncio.TaskGroup) -> None:

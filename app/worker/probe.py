@@ -26,12 +26,12 @@ async def _carry_out(parts: Parts, check: IntegrationCheck) -> None:
         if await integration_checks.overlapping(parts.database, integration):
             raise PrefixInUse
         await _probe(parts, check)
-        await integration_checks.check_passed(parts.database, integration.id)
+        await integration_checks.check_passed(parts.database, check)
     except DatabaseUnavailable:
         log.warning("the result of a probe could not be recorded", integration=str(integration.id))
     except GatewayError as error:
         log.warning("probe failed", integration=str(integration.id), code=error.code)
-        await integration_checks.check_failed(parts.database, integration.id, error)
+        await integration_checks.check_failed(parts.database, check, error)
 
 
 async def _probe(parts: Parts, check: IntegrationCheck) -> None:

@@ -102,7 +102,7 @@ class ProgressWriter:
         present = {r.id for r in running}
         for known in (self._rates, self._written):
             for gone in known.keys() - present:
-                del known[gone]  # type: ignore[attr-defined]
+                del known[gone]
 
 
 def _moved(run: Running) -> tuple[int, int, int]:

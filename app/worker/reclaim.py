@@ -56,7 +56,8 @@ async def _remove(storage: Storage, order: ReclaimOrder) -> None:
         if any(v.file_id == order.file_id for v in await storage.versions(order.name)):
             await storage.delete(order.file_id, order.name)
     elif order.kind == "UPLOAD" and order.file_id is not None:
-        await storage.cancel_unfinished(order.file_id)
+        if not await storage.cancel_unfinished(order.file_id):
+            await storage.delete(order.file_id, order.name)
     else:
         for upload in await storage.unfinished(order.name):
             if upload.name == order.name:

@@ -1,6 +1,7 @@
 """Renews the leases of this worker's runs, and ends those whose lease it could not keep."""
 
 import asyncio
+from datetime import timedelta
 
 import structlog
 
@@ -27,7 +28,7 @@ async def renew_leases(parts: Parts, roster: Roster) -> None:
                     parts.database,
                     owner=parts.owner,
                     held={running.lease for running in sent},
-                    ttl=parts.times.lease,
+                    ttl=timedelta(seconds=parts.times.lease),
                 )
         except (DatabaseUnavailable, TimeoutError):
             log.warning("leases could not be renewed")

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
@@ -52,7 +52,7 @@ async def carry_out(parts: Parts, roster: Roster, run_id: UUID) -> bool:
         run_id,
         owner=parts.owner,
         places=parts.places,
-        ttl=parts.times.lease,
+        ttl=timedelta(seconds=parts.times.lease),
         runs_per_hub=parts.runs_per_hub,
     )
     if claimed is None:

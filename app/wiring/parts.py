@@ -1,0 +1,168 @@
+"""Makes the parts of gateways and workers from the settings."""
+
+import base64
+import os
+import pwd
+import secrets
+import socket
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import UUID
+
+from app import __version__
+from app.api.context import Parts as ApiParts
+from app.errors import StartError
+from app.executor.port import Executor
+from app.executor.process import ProcessExecutor
+from app.executor.roots import ProcessRoots, check_roots
+from app.model.containers import Instance
+from app.model.runs import ANYWHERE, place_of
+from app.postgres.listen import ListenHub
+from app.postgres.pool import Database
+from app.postgres.queue import Queue
+from app.service import hubs
+from app.service.secrets import Sealer
+from app.settings import Settings
+from app.storage.buckets import Buckets
+from app.storage.local_access import EMBEDDED_KEY_PREFIX
+from app.worker.parts import Parts as WorkerParts
+from app.worker.parts import Times
+
+USER_AGENT = f"backup-gateway/{__version__}"
+HASHING_THREADS = 4
+GATEWAY_CONNECTIONS = 20
+SPARE_WORKER_CONNECTIONS = 6
+
+
+def make_sealer(settings: Settings, stored: list[str] | None) -> Sealer:
+    """By the operator's keys, else those beside the embedded data (`stored`). Raises StartError."""
+    if settings.secret_key:
+        return Sealer([f"{k.id}:{base64.b64encode(k.key).decode()}" for k in settings.secret_key])
+    if stored is None:
+        raise StartError(
+            "With DATABASE_URL the secrets in the database need BACKUP_GATEWAY_SECRET_KEY."
+            " Make a key once, keep it safe, and give the same one to every process:\n"
+            "  export BACKUP_GATEWAY_SECRET_KEY=$(backup-gateway secret-key)"
+        )
+    return Sealer(stored)
+
+
+async def find_roots(
+    settings: Settings, database: Database, demo: tuple[UUID, Path] | None
+) -> ProcessRoots:
+    """The folders of the setting, with hubs by id; and the demo's. Raises StartError."""
+    entries = [demo] if demo else []
+    for root in settings.process_roots:
+        hub = await hubs.find_hub(database, root.hub)
+        if hub is None:
+            raise StartError(
+                f"BACKUP_GATEWAY_PROCESS_ROOTS: there is no hub {root.hub!r};"
+                " make it by `backup-gateway hub create`."
+            )
+        entries.append((hub.id, root.folder))
+    reserved = {os.geteuid(): "the gateway"}
+    for account in ("postgres", "nobody"):
+        try:
+            reserved[pwd.getpwnam(account).pw_uid] = account
+        except KeyError:
+            continue
+    return check_roots(entries, worker_uid=os.geteuid(), reserved=reserved)
+
+
+@asynccontextmanager
+async def make_api_parts(
+    settings: Settings, dsn: str, *, sealer: Sealer, is_embedded: bool
+) -> AsyncIterator[ApiParts]:
+    """What requests need. Raises StartError."""
+    role = settings.gateway_role
+    async with Database.open(
+        dsn, role=role, application_name="backup-gateway", max_size=GATEWAY_CONNECTIONS
+    ) as database:
+        yield ApiParts(
+            database=database,
+            listen=ListenHub(dsn, role=role),
+            sealer=sealer,
+            delete_grace=settings.delete_grace,
+            start_within=settings.start_within,
+            embedded_key_prefix=EMBEDDED_KEY_PREFIX if is_embedded else None,
+            default_host=settings.host_name,
+        )
+
+
+@asynccontextmanager
+async def make_worker_parts(
+    settings: Settings,
+    dsn: str,
+    *,
+    sealer: Sealer,
+    embedded_realm: str | None,
+    demo: tuple[UUID, Path] | None,
+) -> AsyncIterator[WorkerParts]:
+    """What a worker needs. Raises StartError."""
+    role = settings.worker_role
+    owner = f"{settings.host_name}/{os.getpid()}/{secrets.token_hex(4)}"
+    buckets = Buckets(realm=settings.b2_realm, embedded_realm=embedded_realm, user_agent=USER_AGENT)
+    threads = ThreadPoolExecutor(HASHING_THREADS, thread_name_prefix="hashing")
+    try:
+        async with Database.open(
+            dsn,
+            role=role,
+            application_name="backup-gateway worker",
+            max_size=settings.runs + SPARE_WORKER_CONNECTIONS,
+        ) as database:
+            roots = await find_roots(settings, database, demo)
+
+            def find_executor(instance: Instance) -> Executor:
+                folder = instance.folder or "."
+                return ProcessExecutor(roots.of(instance.hub_id), folder=folder)
+
+            yield WorkerParts(
+                owner=owner,
+                places=(place_of("process", settings.host_name), ANYWHERE),
+                database=database,
+                listener=ListenHub(dsn, role=role),
+                queue=Queue(dsn, role=role),
+                sealer=sealer,
+                executor_of=find_executor,
+                storage_of=buckets.open,
+                threads=threads,
+                times=_read_times(settings),
+                runs=settings.runs,
+                runs_per_hub=settings.runs_per_hub,
+            )
+    finally:
+        await buckets.aclose()
+        threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _read_times(settings: Settings) -> Times:
+    return Times(
+        lease=settings.lease_seconds,
+        renew=settings.lease_renew_seconds,
+        give_up=settings.lease_give_up_seconds,
+        drain=settings.drain.total_seconds(),
+        output_close=settings.output_close_seconds,
+        keep_ended=settings.keep_ended,
+    )
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises StartError with what to do."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind)
+    except OSError as error:
+        raise StartError(f"HOST={host} is no address of this machine: {error.strerror}.") from error
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(1024)
+    except OSError as error:
+        listening.close()
+        raise StartError(
+            f"Port {port} of {host} cannot be used: {error.strerror}."
+            " Choose another one: PORT=8080 make up"
+        ) from error
+    return listening

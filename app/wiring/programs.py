@@ -1,0 +1,130 @@
+"""The gateway and the worker as programs: each alone against one PostgreSQL, or in one process."""
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import structlog
+import uvicorn
+from starlette.types import ASGIApp
+
+from app.service.secrets import Sealer
+from app.settings import Settings
+from app.web.app import create_app
+from app.wiring.operator import need_database_url
+from app.wiring.parts import bind, make_api_parts, make_sealer, make_worker_parts
+from app.worker.loop import Worker
+
+GRACE_SECONDS = 5
+LARGEST_MESSAGE = 256 * 1024
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+
+class Server(uvicorn.Server):
+    """An HTTP server that leaves the signals to whoever runs it."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    def stop(self) -> None:
+        self.should_exit = True
+
+
+def make_server(app: ASGIApp) -> Server:
+    """A server for sockets that are bound already."""
+    return Server(
+        uvicorn.Config(
+            app,
+            http="httptools",
+            ws="websockets-sansio",
+            ws_max_size=LARGEST_MESSAGE,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+    )
+
+
+def configure_logs(settings: Settings) -> None:
+    """Lines for people on a terminal, JSON lines elsewhere; on stderr, which is the log."""
+    is_terminal = sys.stderr.isatty()
+    level = logging.getLevelNamesMapping()[settings.log_level.value]
+    logging.basicConfig(stream=sys.stderr, level=max(level, logging.WARNING), format="%(message)s")
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            # No locals in traces: they can hold secrets.
+            structlog.processors.ExceptionRenderer(
+                structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+            )
+            if not is_terminal
+            else structlog.processors.format_exc_info,
+            structlog.dev.ConsoleRenderer(
+                exception_formatter=structlog.dev.plain_traceback, pad_event_to=0
+            )
+            if is_terminal
+            else structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+@contextmanager
+def stopping_on_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Call `stop` for each SIGINT and SIGTERM while the block lasts."""
+    loop = asyncio.get_running_loop()
+    for number in STOPPING:
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number in STOPPING:
+            loop.remove_signal_handler(number)
+
+
+def serve(settings: Settings) -> None:
+    """Answer requests until stopped. Raises StartError."""
+    configure_logs(settings)
+    dsn, sealer = need_database_url(settings), make_sealer(settings, None)
+    with bind(settings.host, settings.port) as listening:
+        asyncio.run(_serve(settings, dsn, sealer, listening))
+
+
+async def _serve(settings: Settings, dsn: str, sealer: Sealer, listening: socket.socket) -> None:
+    async with make_api_parts(settings, dsn, sealer=sealer, is_embedded=False) as parts:
+        server = make_server(create_app(parts, allowed_origins=settings.allowed_origins))
+        with stopping_on_signals(server.stop):
+            async with asyncio.TaskGroup() as tasks:
+                listener = tasks.create_task(parts.listen.run())
+                await server.serve(sockets=[listening])
+                listener.cancel()
+
+
+def work(settings: Settings) -> None:
+    """Carry out runs until stopped. Raises StartError."""
+    configure_logs(settings)
+    dsn, sealer = need_database_url(settings), make_sealer(settings, None)
+    asyncio.run(_work(settings, dsn, sealer))
+
+
+async def _work(settings: Settings, dsn: str, sealer: Sealer) -> None:
+    async with make_worker_parts(
+        settings, dsn, sealer=sealer, embedded_realm=None, demo=None
+    ) as parts:
+        worker = Worker(parts)
+        with stopping_on_signals(worker.stop):
+            async with asyncio.TaskGroup() as tasks:
+                listener = tasks.create_task(parts.listener.run())
+                await worker.run()
+                listener.cancel()

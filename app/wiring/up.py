@@ -1,0 +1,197 @@
+"""`up`: gateway and worker in one process, with PostgreSQL, B2 and a demo where none is named."""
+
+import asyncio
+import socket
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import click
+
+from app.api.context import Parts as ApiParts
+from app.demo.bucket import make_bucket
+from app.demo.hub import find_demo, make_demo
+from app.demo.instances import check_programs, make_instances
+from app.errors import StartError
+from app.model.access import Role
+from app.postgres.embedded import EmbeddedPostgres
+from app.postgres.migrate import migrate as apply_migrations
+from app.postgres.pool import Database
+from app.service import keys
+from app.service.secrets import Sealer
+from app.settings import Settings
+from app.storage.local_access import local_credentials
+from app.web.app import create_app
+from app.wiring.embedded import EmbeddedB2, run_embedded_b2
+from app.wiring.home import (
+    Home,
+    StoredCredentials,
+    open_home,
+    read_credentials,
+    read_sealing_keys,
+    write_credentials,
+    write_private,
+)
+from app.wiring.parts import bind, make_api_parts, make_sealer, make_worker_parts
+from app.wiring.programs import configure_logs, make_server, stopping_on_signals
+from app.worker.loop import Worker
+
+QUERY = "{ containers { nodes { identifier instances { nodes { hostname state } } } } }"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Embedded:
+    """What runs in here because nothing else was named."""
+
+    postgres: EmbeddedPostgres
+    b2: EmbeddedB2
+    demo: tuple[UUID, Path]
+    token: str
+
+
+def up(settings: Settings) -> None:
+    """Run everything until Ctrl-C. Raises StartError."""
+    configure_logs(settings)
+    with bind(settings.host, settings.port) as listening:
+        asyncio.run(_up(settings, listening))
+
+
+async def _up(settings: Settings, listening: socket.socket) -> None:
+    url = f"http://{_show_host(settings.host)}:{listening.getsockname()[1]}/graphql"
+    async with AsyncExitStack() as stack:
+        if settings.database_url is None:
+            home = open_home(settings.home)
+            sealer = make_sealer(settings, read_sealing_keys(home))
+            embedded = await _start_embedded(stack, settings, home, sealer=sealer, url=url)
+            dsn = embedded.postgres.dsn
+        else:
+            embedded, dsn = None, settings.database_url
+            sealer = make_sealer(settings, None)
+            await _migrate(settings, dsn)
+        api = await stack.enter_async_context(
+            make_api_parts(settings, dsn, sealer=sealer, is_embedded=embedded is not None)
+        )
+        work = await stack.enter_async_context(
+            make_worker_parts(
+                settings,
+                dsn,
+                sealer=sealer,
+                embedded_realm=embedded.b2.url if embedded else None,
+                demo=embedded.demo if embedded else None,
+            )
+        )
+        _greet(url, embedded.token if embedded else None, settings.home)
+        await _run(settings, api, Worker(work), embedded, listening)
+    click.echo("Stopped. Everything is kept for the next start.")
+
+
+async def _run(
+    settings: Settings,
+    api: ApiParts,
+    worker: Worker,
+    embedded: _Embedded | None,
+    listening: socket.socket,
+) -> None:
+    server = make_server(create_app(api, allowed_origins=settings.allowed_origins))
+
+    def stop() -> None:
+        if worker.is_stopping:
+            worker.hurry()
+            return
+        click.echo()
+        if runs := worker.runs:
+            click.echo(
+                f"Stopping once {runs} run(s) have ended, at the latest in"
+                f" {settings.drain.total_seconds():g} s; Ctrl-C again stops them now."
+            )
+        worker.stop()
+        server.stop()
+
+    with stopping_on_signals(stop):
+        async with asyncio.TaskGroup() as support:
+            loops = [support.create_task(api.listen.run())]
+            loops.append(support.create_task(worker.listener.run()))
+            if embedded is not None:
+                loops.append(support.create_task(embedded.postgres.watch()))
+                loops.append(support.create_task(embedded.b2.watch()))
+            async with asyncio.TaskGroup() as programs:
+                programs.create_task(server.serve(sockets=[listening]))
+                programs.create_task(worker.run())
+            for loop in loops:
+                loop.cancel()
+
+
+async def _start_embedded(
+    stack: AsyncExitStack, settings: Settings, home: Home, *, sealer: Sealer, url: str
+) -> _Embedded:
+    check_programs()
+    postgres = await stack.enter_async_context(
+        EmbeddedPostgres(home.postgres, pg_bin=settings.pg_bin)
+    )
+    if not postgres.is_owner:
+        raise StartError(
+            f"Another `up` runs in {home.path}; stop it, or name another folder by"
+            " BACKUP_GATEWAY_HOME."
+        )
+    await _migrate(settings, postgres.dsn)
+    b2 = await stack.enter_async_context(run_embedded_b2(home.b2))
+    try:
+        make_instances(home.demo)
+        hub_id, token = await _make_demo(settings, home, postgres.dsn, b2, sealer=sealer)
+        write_credentials(home, StoredCredentials(url=url, token=token))
+    except OSError as error:
+        raise StartError(f"The demo cannot be made in {home.path}: {error}") from error
+    return _Embedded(postgres=postgres, b2=b2, demo=(hub_id, home.demo), token=token)
+
+
+async def _make_demo(
+    settings: Settings, home: Home, dsn: str, b2: EmbeddedB2, *, sealer: Sealer
+) -> tuple[UUID, str]:
+    """The demo hub's id and a token of its; what a start that was cut off lacked is made now."""
+    async with (
+        Database.open(dsn, role=None) as owner,
+        Database.open(dsn, role=settings.gateway_role) as gateway,
+    ):
+        hub_id = await find_demo(owner)
+        stored = read_credentials(home)
+        if hub_id is not None and home.demo_is_made.exists():
+            if stored is not None:
+                return hub_id, stored.token
+            _, token = await keys.create_key(owner, hub_id=hub_id, name="demo", role=Role.ADMIN)
+            return hub_id, token
+        master = local_credentials(home.b2)
+        key = await make_bucket(b2.url, *master)
+        hub_id, token = await make_demo(owner, gateway, key, sealer=sealer, host=settings.host_name)
+        write_private(home.demo_is_made, "")
+        return hub_id, token
+
+
+async def _migrate(settings: Settings, dsn: str) -> None:
+    await apply_migrations(
+        dsn, gateway_role=settings.gateway_role, worker_role=settings.worker_role
+    )
+
+
+def _greet(url: str, token: str | None, home: Path) -> None:
+    lines = ["", f"GraphQL:  {url}"]
+    if token is not None:
+        lines += [
+            f"API key:  {token}",
+            f"Data:     {home}",
+            "",
+            "Ask something:",
+            f"  curl -s {url} -H 'Authorization: Bearer {token}' \\",
+            "    -H 'Content-Type: application/json' \\",
+            f'    -d \'{{"query": "{QUERY}"}}\'',
+            "",
+            "Or in another terminal: .venv/bin/backup-gateway containers",
+        ]
+    else:
+        lines.append("Keys:     backup-gateway hub create NAME; backup-gateway key create NAME")
+    lines += ["", "Ctrl-C stops everything."]
+    click.echo("\n".join(lines))
+
+
+def _show_host(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
