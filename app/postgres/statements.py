@@ -20,12 +20,12 @@ _NAME = re.compile(r"^-- name: (?P<name>\S+)$", re.MULTILINE)
 _WORD = re.compile(r"[a-z][a-z0-9_]*")
 
 
-def load(noun: str) -> Mapping[str, str]:
-    """Return the statements of `db/queries/<noun>.sql` by name.
+def load(noun: str, folder: Path = DB / "queries") -> Mapping[str, str]:
+    """Return the statements of `<noun>.sql` by name.
 
     Raises ValueError where the file is not in the form above.
     """
-    path = DB / "queries" / f"{noun}.sql"
+    path = folder / f"{noun}.sql"
     _, *parts = _NAME.split(path.read_text(encoding="utf-8"))
     statements: dict[str, str] = {}
     for name, block in zip(parts[::2], parts[1::2], strict=True):
