@@ -203,6 +203,7 @@ async def test_a_deleted_integration_is_neither_checked_nor_brought_back(
         (("a", ""), True),
         (("", ""), True),
         (("a", "ab"), False),
+        (("ab", "a"), False),
         (("a/b", "a/c"), False),
         (("a_", "ab/c"), False),
         (("a", "A"), False),

@@ -1,5 +1,6 @@
 """Integrations: made, given new keys, and taken away when nothing needs them."""
 
+import asyncio
 from dataclasses import replace
 from uuid import uuid4
 
@@ -8,7 +9,8 @@ import pytest
 from app.errors import Conflict, InvalidInput, InvalidState, NotFound
 from app.model.integrations import IntegrationFilter, IntegrationState, NewIntegration, Realm
 from app.model.paging import Page
-from app.queries import integrations
+from app.model.policies import NewPolicy
+from app.queries import integrations, policies
 from app.service.integrations import (
     create_integration,
     delete_integration,
@@ -151,6 +153,40 @@ async def test_an_integration_with_a_policy_is_not_deleted(
     await configure_backups(gateway_database, admin, container_id=container.id, policy=None)
     deleted = await delete_integration(gateway_database, admin, id=made.id)
     assert deleted == replace(made, state=IntegrationState.DELETED)
+
+
+async def test_no_policy_is_set_to_an_integration_that_is_just_being_deleted(
+    owner, gateway_database, worker_database, until_blocked
+):
+    admin = an_admin(await a_hub(owner))
+    container = await a_container(gateway_database, admin)
+    made = await an_integration(gateway_database, worker_database, admin)
+    async with gateway_database.transaction(admin.hub_id) as connection:
+        await integrations.lock(connection, admin.hub_id, made.id)
+        setting = asyncio.create_task(a_policy(gateway_database, admin, container, made))
+        await until_blocked()
+        await integrations.delete(connection, admin.hub_id, made.id)
+    with pytest.raises(InvalidState) as refusal:
+        await setting
+    assert refusal.value.reason == "INTEGRATION_DELETED"
+
+
+async def test_an_integration_is_not_deleted_under_a_policy_that_is_just_being_set(
+    owner, gateway_database, worker_database, until_blocked
+):
+    admin = an_admin(await a_hub(owner))
+    container = await a_container(gateway_database, admin)
+    made = await an_integration(gateway_database, worker_database, admin)
+    async with gateway_database.transaction(admin.hub_id) as connection:
+        await integrations.hold(connection, admin.hub_id, made.id)
+        deleting = asyncio.create_task(delete_integration(gateway_database, admin, id=made.id))
+        await until_blocked()
+        new = NewPolicy(integration_id=made.id, backup_command="cat data")
+        await policies.put(connection, admin.hub_id, container.id, new)
+    with pytest.raises(InvalidState) as refusal:
+        await deleting
+    assert refusal.value.reason == "INTEGRATION_IN_USE"
+    assert await read(gateway_database, admin, made.id) == made
 
 
 async def test_a_deleted_integration_has_no_keys_and_stays_deleted(
