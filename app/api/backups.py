@@ -229,7 +229,7 @@ class BackupFilter:
         default=strawberry.UNSET, description="Only those made for this reason."
     )
     created_after: datetime | None = strawberry.field(
-        default=strawberry.UNSET, description="Only those asked for after this moment."
+        default=strawberry.UNSET, description="Only those asked for at this moment or later."
     )
     created_before: datetime | None = strawberry.field(
         default=strawberry.UNSET, description="Only those asked for before this moment."

@@ -164,7 +164,7 @@ class RestoreFilter:
         default=strawberry.UNSET, description="Only those into this instance."
     )
     created_after: datetime | None = strawberry.field(
-        default=strawberry.UNSET, description="Only those asked for after this moment."
+        default=strawberry.UNSET, description="Only those asked for at this moment or later."
     )
     created_before: datetime | None = strawberry.field(
         default=strawberry.UNSET, description="Only those asked for before this moment."
