@@ -43,6 +43,7 @@ CAPABILITIES = (
     "writeFiles",
     "deleteFiles",
 )
+MASTER_KEY_FILE = "master-key.json"
 DAY = 24 * 3600
 
 
@@ -179,7 +180,7 @@ def local_credentials(folder: Path) -> tuple[str, str]:
 
     Raises StartError where the file is there but cannot be read or is not what was written.
     """
-    path = folder / "master-key.json"
+    path = folder / MASTER_KEY_FILE
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():

@@ -86,7 +86,7 @@ def create_bucket(store: Store, key: Key, fields: Fields) -> Answer:
         forbid("unauthorized: the key is restricted to a bucket")
     fields.text("bucketType")
     bucket = _with_settings(Bucket(bucket_id=secrets.token_hex(12), name=name), fields)
-    with store.index.transaction():
+    with store.index.atomic():
         if find_bucket_named(store, name):
             refuse(f"Bucket name {name} is already in use.", code="duplicate_bucket_name")
         store.index.run(
@@ -98,7 +98,7 @@ def create_bucket(store: Store, key: Key, fields: Fields) -> Answer:
 
 def update_bucket(store: Store, key: Key, fields: Fields) -> Answer:
     wanted = fields.optional_number("ifRevisionIs")
-    with store.index.transaction():
+    with store.index.atomic():
         bucket = find_bucket(store, fields.text("bucketId"))
         key.check_bucket(bucket.bucket_id)
         if wanted is not None and wanted != bucket.revision:
@@ -108,7 +108,7 @@ def update_bucket(store: Store, key: Key, fields: Fields) -> Answer:
 
 
 def delete_bucket(store: Store, key: Key, fields: Fields) -> Answer:
-    with store.index.transaction():
+    with store.index.atomic():
         bucket = find_bucket(store, fields.text("bucketId"))
         key.check_bucket(bucket.bucket_id)
         if not store.versions.bucket_is_empty(bucket.bucket_id):
@@ -136,7 +136,7 @@ def set_notification_rules(store: Store, key: Key, fields: Fields) -> Answer:
         }
         shown = {**rule, "targetConfiguration": target}
         rules.append({**shown, "isSuspended": False, "suspensionReason": ""})
-    with store.index.transaction():
+    with store.index.atomic():
         bucket = find_bucket(store, fields.text("bucketId"))
         key.check_bucket(bucket.bucket_id)
         _save(store, replace(bucket, notifications=rules))

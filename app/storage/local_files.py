@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 BLOCK = 1 << 20
-_SHARDS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,16 +132,19 @@ class Blobs:
 
     def prepare(self) -> None:
         self._folder.mkdir(mode=0o700, exist_ok=True)
-        for shard in range(_SHARDS):
-            (self._folder / f"{shard:02x}").mkdir(mode=0o700, exist_ok=True)
         if self._durable:
-            _sync_folder(self._folder)
+            _sync_folder(self._folder.parent)
 
     def path(self, name: str) -> Path:
         return self._folder / name[:2] / name
 
     def write(self) -> BlobWriter:
-        return BlobWriter(self.path(secrets.token_hex(16)), durable=self._durable)
+        path = self.path(secrets.token_hex(16))
+        if not path.parent.is_dir():
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            if self._durable:
+                _sync_folder(self._folder)
+        return BlobWriter(path, durable=self._durable)
 
     def read(self, pieces: Sequence[Piece]) -> BlobReader:
         return BlobReader(self, pieces)
@@ -154,10 +156,9 @@ class Blobs:
     def sweep(self, named: Callable[[str], set[str]]) -> int:
         """Remove the blobs that no index row names (`named` tells a shard's) and say how many."""
         removed = 0
-        for shard in range(_SHARDS):
-            prefix = f"{shard:02x}"
-            found = {path.name for path in (self._folder / prefix).iterdir()}
-            orphans = found - named(prefix) if found else found
+        for shard in sorted(self._folder.iterdir()):
+            found = {path.name for path in shard.iterdir()}
+            orphans = found - named(shard.name)
             self.remove(sorted(orphans))
             removed += len(orphans)
         return removed

@@ -64,7 +64,7 @@ class Index:
             self._connection.close()
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def atomic(self) -> Iterator[None]:
         """All statements inside are durable together or not at all; raises sqlite3.Error."""
         with self._lock:
             if self._depth:
@@ -97,7 +97,7 @@ class Index:
 
     def setting(self, name: str, default: str) -> str:
         """A value that is made once and then stays."""
-        with self.transaction():
+        with self.atomic():
             self.run("insert or ignore into settings (name, value) values (?, ?)", (name, default))
             return str(self.rows("select value from settings where name = ?", (name,))[0][0])
 

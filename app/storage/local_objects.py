@@ -99,7 +99,7 @@ def hide_file(store: Store, key: Key, fields: Fields) -> Answer:
     name = fields.text("fileName")
     key.check_bucket(bucket.bucket_id)
     key.check_name(name)
-    with store.index.transaction():
+    with store.index.atomic():
         newest = store.versions.newest(bucket.bucket_id, name)
         if newest is None:
             refuse(f"File not present: {name}", code="no_such_file")
@@ -122,7 +122,7 @@ def delete_file_version(store: Store, key: Key, fields: Fields) -> Answer:
     bypass = fields.flag("bypassGovernance")
     if bypass:
         key.require("bypassGovernance")
-    with store.index.transaction():
+    with store.index.atomic():
         version = find_version(store, key, file_id)
         if version is None or version.name != name:
             refuse(f"File not present: {name} {file_id}", code="file_not_present")
@@ -140,7 +140,7 @@ def update_file_retention(store: Store, key: Key, fields: Fields) -> Answer:
     bypass = fields.flag("bypassGovernance")
     if bypass:
         key.require("bypassGovernance")
-    with store.index.transaction():
+    with store.index.atomic():
         version = _lockable(store, key, fields)
         if mode is None or (until or 0) < (version.facts.retain_until or 0):
             unheld = replace(_guards(version), legal_hold=None)
@@ -155,7 +155,7 @@ def update_file_legal_hold(store: Store, key: Key, fields: Fields) -> Answer:
     hold = fields.text("legalHold")
     if hold not in ("on", "off"):
         refuse("A legal hold is on or off")
-    with store.index.transaction():
+    with store.index.atomic():
         version = _lockable(store, key, fields)
         facts = replace(version.facts, legal_hold=hold)
         store.versions.change(replace(version, facts=facts))
@@ -214,7 +214,7 @@ def finish_large_file(store: Store, key: Key, fields: Fields) -> Answer:
     hashes = [check_sha1(text) for text in fields.texts("partSha1Array")]
     if len(hashes) < _FEWEST_PARTS:
         refuse("large files must have at least 2 parts")
-    with store.index.transaction():
+    with store.index.atomic():
         version = find_upload(store, key, file_id)
         parts = store.versions.parts(version, limit=_MOST_PARTS)
         _check_parts(parts, hashes, smallest=store.sizes.minimum)
@@ -225,7 +225,7 @@ def finish_large_file(store: Store, key: Key, fields: Fields) -> Answer:
 
 
 def cancel_large_file(store: Store, key: Key, fields: Fields) -> Answer:
-    with store.index.transaction():
+    with store.index.atomic():
         version = find_upload(store, key, fields.text("fileId"))
         blobs = store.versions.remove(version)
     store.blobs.remove(blobs)
@@ -241,7 +241,7 @@ def add_upload(
     store: Store, key: Key, bucket_id: str, name: str, blob: Blob, *, facts: Facts, uploaded: int
 ) -> Answer:
     """Make a plain upload visible, once its bytes are safe; raises Refusal."""
-    with store.index.transaction():
+    with store.index.atomic():
         find_bucket(store, bucket_id)
         version = store.versions.add(
             bucket_id=bucket_id,
@@ -258,7 +258,7 @@ def add_upload(
 
 def add_part(store: Store, key: Key, file_id: str, number: int, blob: Blob) -> Answer:
     """Make a part belong to its large file, once its bytes are safe; raises Refusal."""
-    with store.index.transaction():
+    with store.index.atomic():
         version = find_upload(store, key, file_id)
         part = Part(
             number=number, size=blob.size, sha1=blob.sha1, blob=blob.name, uploaded=store.now()

@@ -10,6 +10,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import uvicorn
@@ -78,10 +79,12 @@ def bind(host: str, port: int) -> socket.socket:
     """A listening socket; port 0 takes a free one. Raises StartError."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        bound = socket.socket(family, socket.SOCK_STREAM)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind((host, port))
-        bound.listen(_BACKLOG)
+        with ExitStack() as on_failure:
+            bound = on_failure.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind((host, port))
+            bound.listen(_BACKLOG)
+            on_failure.pop_all()
     except OSError as fault:
         raise StartError(f"The local B2 cannot listen on {host} port {port}: {fault}") from fault
     return bound
@@ -97,7 +100,7 @@ def run_local_b2(
     faults: Faults | None = None,
     durable: bool = True,
 ) -> None:
-    """Serve the folder until SIGTERM, SIGINT, the end of stdin or the death of the parent.
+    """Serve the folder until SIGTERM or SIGINT (see `die_with_parent` for a child process).
 
     Once it can answer it writes one line of JSON to stdout: {"url", "port", "key_id"}. The key is
     not told: whoever may read the folder finds it by `local_credentials`. Raises StartError.

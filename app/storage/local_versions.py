@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from app.storage.local_index import Index, Row
 
 _FILE_ID = re.compile(r"4_z([0-9a-f]{24})_f([12])([0-9a-f]{16})_u(\d{14})")
-_LAST_NAME = "\U0010ffff\U0010ffff"
+_LAST_NAME = "\U0010ffff" * 257  # above all names, which have 1,024 bytes at most
 _LAST_SEQUENCE = (1 << 63) - 1
 _SURROGATES = range(0xD800, 0xE000)
 

@@ -2,9 +2,12 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -13,6 +16,7 @@ import httpx
 
 from app.errors import StartError
 from app.storage.local import Faults, create_local_b2, local_credentials
+from app.storage.local_access import MASTER_KEY_FILE, new_key_id, new_secret
 from app.storage.local_server import LocalServer, bind
 
 API = "/b2api/v4"
@@ -23,7 +27,9 @@ class LocalB2Server:
     """`with LocalB2Server(folder) as b2`: b2.url, b2.key_id, b2.key, b2.faults, b2.bucket(name).
 
     In a thread `faults` are the real switches; with `child=True` the same methods go over HTTP.
-    Part sizes are `part_size` for both the minimum and the recommended one.
+    Its own calls (`call`, `bucket`, `versions`, ...) authorise first: they count in `faults.calls`
+    and use up planned faults like any other. `part_size` is the recommended part size, and the
+    minimum where none is given.
     """
 
     def __init__(
@@ -35,14 +41,21 @@ class LocalB2Server:
         child: bool = False,
         durable: bool = False,
         port: int = 0,
+        clock: Callable[[], float] = time.time,
+        with_faults: bool = True,
+        file_size_limit: int | None = None,
     ) -> None:
         self.folder = folder
-        self.key_id, self.key = local_credentials(folder)
+        self.key_id, self.key = _make_credentials(folder)
         self.url = ""
+        self._client: httpx.Client | None = None
         self._part_size = part_size
         self._minimum = minimum_part_size or part_size
         self._durable = durable
         self._port = port
+        self._clock = clock
+        self._with_faults = with_faults
+        self._file_size_limit = file_size_limit
         self._served: _Thread | _Child
         if child:
             self._served = _Child(self)
@@ -52,6 +65,8 @@ class LocalB2Server:
             self._served = _Thread(self)
 
     def __enter__(self) -> Self:
+        # Without `verify=False` each client reads all certificates of the machine first.
+        self._client = httpx.Client(trust_env=False, verify=False, timeout=60)
         self.url = self._served.start()
         self._port = int(self.url.rpartition(":")[2])  # a second start is found where the first was
         return self
@@ -62,6 +77,9 @@ class LocalB2Server:
         fault: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
         self._served.stop()
 
     @property
@@ -73,14 +91,19 @@ class LocalB2Server:
 
     def call(self, operation: str, **fields: object) -> dict[str, Any]:
         """Call an operation with the master key; raises httpx.HTTPStatusError."""
-        with httpx.Client(base_url=self.url, trust_env=False, timeout=60) as client:
-            auth = client.get(f"{API}/b2_authorize_account", auth=(self.key_id, self.key))
-            token = auth.raise_for_status().json()["authorizationToken"]
-            account = {"accountId": auth.json()["accountId"]}
-            headers = {"Authorization": token}
-            answer = client.post(f"{API}/{operation}", json={**account, **fields}, headers=headers)
-            found: dict[str, Any] = answer.raise_for_status().json()
-            return found
+        auth, client = self._authorize()
+        account = {"accountId": auth["accountId"]}
+        headers = {"Authorization": auth["authorizationToken"]}
+        url = f"{self.url}{API}/{operation}"
+        answer = client.post(url, json={**account, **fields}, headers=headers)
+        found: dict[str, Any] = answer.raise_for_status().json()
+        return found
+
+    def _authorize(self) -> tuple[dict[str, Any], httpx.Client]:
+        assert self._client is not None, "the server does not run"
+        url = f"{self.url}{API}/b2_authorize_account"
+        auth = self._client.get(url, auth=(self.key_id, self.key)).raise_for_status()
+        return auth.json(), self._client
 
     def bucket(self, name: str, **settings: object) -> str:
         """Create a bucket, private unless the settings say otherwise; returns its id."""
@@ -114,13 +137,11 @@ class LocalB2Server:
 
     def read(self, file_id: str) -> bytes:
         """The bytes of a finished version."""
-        with httpx.Client(base_url=self.url, trust_env=False, timeout=60) as client:
-            auth = client.get(f"{API}/b2_authorize_account", auth=(self.key_id, self.key))
-            headers = {"Authorization": auth.raise_for_status().json()["authorizationToken"]}
-            answer = client.get(
-                f"{API}/b2_download_file_by_id", params={"fileId": file_id}, headers=headers
-            )
-            return answer.raise_for_status().content
+        auth, client = self._authorize()
+        headers = {"Authorization": auth["authorizationToken"]}
+        url = f"{self.url}{API}/b2_download_file_by_id"
+        answer = client.get(url, params={"fileId": file_id}, headers=headers)
+        return answer.raise_for_status().content
 
     def blobs(self) -> list[Path]:
         """The files on disk that hold bytes."""
@@ -142,6 +163,7 @@ class _Thread:
             recommended_part_size=owner._part_size,
             faults=owner.faults,
             durable=owner._durable,
+            clock=owner._clock,
         )
         started = threading.Event()
         self._server = LocalServer(app, on_start=started.set, grace_seconds=1)
@@ -177,14 +199,19 @@ class _Child:
     def start(self) -> str:
         owner = self._owner
         command = [sys.executable, "-m", "app.storage.local_server", str(owner.folder)]
-        command += ["--port", str(owner._port), "--parent", str(os.getpid()), "--faults"]
+        command += ["--port", str(owner._port), "--parent", str(os.getpid())]
         command += ["--recommended-part-size", str(owner._part_size)]
         command += ["--minimum-part-size", str(owner._minimum)]
         if not owner._durable:
             command.append("--not-durable")
+        if owner._with_faults:
+            command.append("--faults")
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
+        if owner._file_size_limit is not None:  # the nearest to a full disk without being root
+            limit = (owner._file_size_limit, owner._file_size_limit)
+            resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, limit)
         line = _output(self.process).readline()
         assert line, "the local B2 did not start"
         return str(json.loads(line)["url"])
@@ -208,10 +235,19 @@ class _RemoteFaults:
             ]
             arguments = {**dict(zip(names, args, strict=False)), **kwargs}
             url = f"{self._owner.url}/faults/{switch}"
-            answer = httpx.post(url, json=arguments, trust_env=False, timeout=60)
+            answer = httpx.post(url, json=arguments, trust_env=False, verify=False, timeout=60)
             return answer.raise_for_status().json()["result"]
 
         return call
+
+
+def _make_credentials(folder: Path) -> tuple[str, str]:
+    """As on a first start, but without waiting for the disk."""
+    path = folder / MASTER_KEY_FILE
+    if not path.exists():
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.write_text(json.dumps({"key_id": new_key_id(), "key": new_secret()}))
+    return local_credentials(folder)
 
 
 def _output(process: subprocess.Popen[str]) -> IO[str]:
