@@ -1,6 +1,8 @@
 """Instances: made, changed and taken away."""
 
+import re
 from dataclasses import replace
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from app.errors import Conflict, InvalidInput, InvalidState, NotFound
 from app.model.containers import InstanceFilter, InstanceState, NewInstance
 from app.model.paging import Cursor, Page
-from app.queries import instances
+from app.queries import instances, integrations
 from app.service.instances import create_instance, delete_instance, update_instance
 from app.service.secrets import open_variables
 from tests.builders import HOST, SEALER, a_container, a_hub, an_admin, an_instance
@@ -240,3 +242,28 @@ async def test_a_page_of_many_containers_is_the_page_of_each(
         assert [instance.hostname for instance in rest[ids[2]].items] == expected
         counts = await instances.counts(*there, ids, InstanceFilter())
         assert counts == dict(zip(ids, (0, 2, 3), strict=True))
+
+
+async def test_nested_pages_and_due_checks_are_read_from_their_indexes(owner):
+    admin = an_admin(await a_hub(owner))
+    async with owner.transaction(None) as connection:
+        await connection.execute("set local enable_seqscan = off")
+        place = datetime(2026, 1, 1, tzinfo=UTC), uuid4()
+        nested = await connection.fetch(
+            "explain (costs off) " + instances._QUERIES["pages_down"],
+            admin.hub_id,
+            [uuid4(), uuid4()],
+            *place,
+            *place,
+            None,
+            None,
+            None,
+            26,
+        )
+        due = await connection.fetch("explain (costs off) " + integrations._WORKERS["take_due"], 10)
+    assert re.search(r"Index Scan (Backward )?using instances_container", joined(nested))
+    assert "Index Scan using integrations_due" in joined(due)
+
+
+def joined(plan) -> str:
+    return "\n".join(row[0] for row in plan)
