@@ -1,6 +1,7 @@
 """A command that runs under its guard, as the worker sees it."""
 
 import asyncio
+import contextlib
 import os
 import subprocess
 from collections.abc import Mapping
@@ -69,8 +70,10 @@ class ProcessExecution:
 
     async def begin(self, order: bytes) -> None:
         """Give the guard its order. Raises ExecutorUnavailable where the command did not start."""
-        if await self._control.write(order):
-            await happens(self._started, within=_START_TIMEOUT)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_START_TIMEOUT):
+                if await self._control.write(order):
+                    await self._started.wait()
         if not self._trace.command:
             raise ExecutorUnavailable(self._refused)
 

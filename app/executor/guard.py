@@ -184,11 +184,11 @@ def _become_command(order: Order, folder: int, guard: int) -> None:
     _restore_signals()
     os.umask(_UMASK)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if order.uid >= 0:
-        # A numeric uid without an account has no use for su or sudo, and one that stays in its
-        # uid can neither get at the guard nor hide its environment. Who runs as the worker's own
-        # account keeps both: nothing was taken from it that they could give back.
+    if order.uid >= 0 or os.getuid() != 0:
+        # What sudo or su made root's could not be found, stopped or killed by a guard of another
+        # uid, nor be kept in its hub. A guard that is root itself kills these too.
         _set_process_option(_PR_SET_NO_NEW_PRIVS, 1)
+    if order.uid >= 0:
         os.setgroups([])
         os.setresgid(order.gid, order.gid, order.gid)
         os.setresuid(order.uid, order.uid, order.uid)

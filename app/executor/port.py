@@ -28,7 +28,7 @@ class Execution(Protocol):
 
     @property
     def trace(self) -> Mapping[str, str | int]:
-        """What `Executor.kill_leftovers` needs after a crash (pids with start times); stored with the run before any byte."""
+        """What `Executor.kill_leftovers` needs; stored with the run before any byte."""
         ...
 
     async def read_stdout(self, size: int) -> bytes:
@@ -40,14 +40,16 @@ class Execution(Protocol):
         ...
 
     async def write_stdin(self, data: bytes) -> bool:
-        """Hand over bytes, waiting for the command to take them. False: the command reads no more."""
+        """Hand over bytes, waiting for the command to take them. False: it reads no more."""
         ...
 
     async def end_stdin(self) -> int:
         """Let the command see the end of input, once it has read everything.
 
         Waits until nothing is left in the pipe or the command has exited, and returns how many
-        bytes it left unread (0: the end mark was given).
+        bytes it left unread (0: the end mark was given). What a write that was refused or
+        cancelled did not hand over counts as unread. Raises CommandKilled after `kill`,
+        ExitUnknown where nobody is left who could give the mark.
         """
         ...
 
@@ -56,7 +58,10 @@ class Execution(Protocol):
         ...
 
     async def kill(self) -> None:
-        """Kill the whole process tree, the input still open; returns when nothing is left. Idempotent."""
+        """Kill the whole process tree, the input still open; returns when nothing is left.
+
+        Idempotent; a cancel takes effect only after it.
+        """
         ...
 
     async def aclose(self) -> None:

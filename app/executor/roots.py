@@ -1,6 +1,7 @@
 """The folders that the operator gave to hubs: where, and as whom, their commands may run."""
 
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from uuid import UUID
 from app.errors import ExecutorNotAllowed, ExecutorUnavailable, StartError
 
 SETTING = "BACKUP_GATEWAY_PROCESS_ROOTS"
+_SEVERAL = 2
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -137,6 +139,7 @@ def check_roots(
     faults += _find_shared(roots)
     if worker_uid == 0:
         faults += _find_bad_owners(roots, {0: "root", **reserved})
+        faults += _find_open(roots)
     elif len(roots) > 1:
         faults.append("only a worker that runs as root can keep more than one hub apart")
     _refuse(faults)
@@ -198,6 +201,15 @@ def _find_bad_owners(roots: list[ProcessRoot], reserved: Mapping[int, str]) -> I
                 f"the group of {root.path} is root's; give it one of its own: "
                 f"chgrp -R {uid} {root.path}"
             )
+
+
+def _find_open(roots: list[ProcessRoot]) -> Iterator[str]:
+    """A folder that everybody may enter is no secret from another hub's commands."""
+    if len(roots) < _SEVERAL:
+        return
+    for root in roots:
+        if root.path.stat().st_mode & stat.S_IRWXO:
+            yield f"{root.path} is open to other hubs; close it: chmod o-rwx {root.path}"
 
 
 def _refuse(faults: list[str]) -> None:

@@ -16,7 +16,7 @@ POSTGRES = 70
 
 def make_folder(path, uid=None, gid=None):
     """A folder; with another owner only where the tests may give it one."""
-    path.mkdir(parents=True)
+    path.mkdir(parents=True, mode=0o750)
     if uid is not None:
         os.chown(path, uid, uid if gid is None else gid)
     return path
@@ -96,6 +96,18 @@ def test_the_folders_of_hubs_are_never_one_inside_the_other(tmp_path, first, sec
     os.chown(tmp_path / "a" / "b", 60002, 60002)
     with pytest.raises(StartError, match="are not apart"):
         check((ONE, tmp_path / first), (TWO, tmp_path / second))
+
+
+@pytest.mark.needs("root")
+def test_folders_of_several_hubs_are_closed_to_each_other(tmp_path):
+    one, two = make_folder(tmp_path / "one", 60001), make_folder(tmp_path / "two", 60002)
+    one.chmod(0o751)
+    assert check((ONE, one)).of(ONE).path == one
+    with pytest.raises(StartError) as failure:
+        check((ONE, one), (TWO, two))
+    assert failure.value.message == (
+        f"BACKUP_GATEWAY_PROCESS_ROOTS: {one} is open to other hubs; close it: chmod o-rwx {one}."
+    )
 
 
 @pytest.mark.needs("root")
