@@ -7,13 +7,14 @@ from uuid import uuid4
 
 import pytest
 
-from app.errors import Conflict, InvalidInput, InvalidState, NotFound
+from app.errors import Conflict, InvalidInput, InvalidState, NotFound, OwnerLost
 from app.model.containers import InstanceFilter, InstanceState, NewInstance
 from app.model.paging import Cursor, Page
 from app.queries import instances, integrations
+from app.service.endings import fail_run
 from app.service.instances import create_instance, delete_instance, update_instance
 from app.service.secrets import open_variables
-from tests.builders import HOST, SEALER, a_container, a_hub, an_admin, an_instance
+from tests.builders import HOST, SEALER, a_container, a_hub, a_save, a_stage, an_admin, an_instance
 
 
 async def read(gateway, admin, id):
@@ -156,14 +157,21 @@ async def test_a_change_that_cannot_be_made_changes_nothing(owner, gateway_datab
 
 
 @pytest.mark.parametrize("state", [InstanceState.RUNNING, InstanceState.STOPPED])
-async def test_an_unreachable_instance_can_only_be_given_up(owner, gateway_database, state):
-    admin = an_admin(await a_hub(owner))
-    made = await an_instance(gateway_database, admin, await a_container(gateway_database, admin))
-    async with owner.transaction(None) as connection:
-        await connection.execute("update instances set state = 'UNREACHABLE'")
+async def test_an_unreachable_instance_can_only_be_given_up(
+    owner, gateway_database, worker_database, state
+):
+    stage = await a_stage(owner, gateway_database, worker_database)
+    admin, made = stage.admin, stage.instance
+    run = (await a_save(gateway_database, worker_database, stage)).run
+    await fail_run(
+        worker_database, run.id, run.epoch, error=OwnerLost(), exit_code=None, instance_free=False
+    )
+    lost = replace(made, state=InstanceState.UNREACHABLE)
+    assert await read(gateway_database, admin, made.id) == lost
     with pytest.raises(InvalidState) as refusal:
         await change(gateway_database, admin, made.id, state=state)
     assert (refusal.value.reason, refusal.value.path) == ("INSTANCE_UNREACHABLE", ("state",))
+    assert await read(gateway_database, admin, made.id) == lost
     gone = await change(gateway_database, admin, made.id, state=InstanceState.GONE)
     assert gone == replace(made, state=InstanceState.GONE)
 
