@@ -47,6 +47,15 @@ class Failed(B2Error):  # type: ignore[misc]
         self.retry_after = retry_after
         self._lasting = lasting
 
+    def copy(self) -> "Failed":
+        """Make an equal failure, for another thread to raise."""
+        return Failed(
+            status=self.status,
+            code=self.code,
+            retry_after=self.retry_after,
+            lasting=self._lasting,
+        )
+
     @property
     def expired(self) -> bool:
         """A new authorisation, or a new upload URL, helps."""

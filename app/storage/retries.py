@@ -79,7 +79,7 @@ def persist(action: str, attempt: Callable[[], T], *, patience: Patience, stop: 
 
 
 def _attempt(attempt: Callable[[], T]) -> T | Failed:
-    """Try once. A failure comes back bare: no frame of b2sdk, where keys stand, stays with it."""
+    """Try once. A failure comes back bare: the frames of b2sdk hold keys and buffers."""
     try:
         return attempt()
     except Failed as failure:

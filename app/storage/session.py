@@ -90,6 +90,8 @@ class Session:
         self._raw = B2RawHTTPApi(http)
         self._lock = threading.Lock()
         self._account: Account | None = None
+        self._authorizations = 0
+        self._refusal: Failed | None = None
         self._bucket_id: str | None = None
 
     def __repr__(self) -> str:
@@ -100,10 +102,20 @@ class Session:
 
     def authorize(self, *, stale: str | None = None) -> Account:
         """Give the authorisation; made anew where there is none, or where its token is `stale`."""
+        seen = self._authorizations
         with self._lock:
-            if self._account is None or self._account.token == stale:
-                self._account = None
+            if self._account is not None and self._account.token != stale:
+                return self._account
+            if self._authorizations != seen and self._refusal is not None:
+                # Or those who waited would go to a B2 that does not answer one after the other.
+                raise self._refusal.copy()
+            self._authorizations += 1
+            self._account = self._refusal = None
+            try:
                 self._account = self._authorize()
+            except Failed as failure:
+                self._refusal = failure.copy()
+                raise
             return self._account
 
     def call(self, request: Callable[[Any, Account], T]) -> T:
@@ -113,6 +125,8 @@ class Session:
         try:
             return request(self._raw, account)
         except Failed as failure:
+            if failure.code == "bad_bucket_id":
+                self._bucket_id = None
             stale = failure.expired
             if not stale:
                 raise

@@ -9,6 +9,7 @@ import pytest
 
 from app.errors import StorageCapExceeded, StorageError, StorageUnavailable
 from app.model.objects import PartPlan
+from app.storage.retries import Patience
 from tests.fakes.b2_places import NAME, PART, SHORT, make_bytes, open_place, until
 
 FINISHED = [(NAME, "upload")]
@@ -255,6 +256,19 @@ async def test_a_refused_part_is_not_tried_again_and_stops_the_others(tmp_path):
         with pytest.raises(StorageError) as refused:
             await upload.write(bytes(100 * PART))
         assert refused.value.retry is False
+        await upload.cancel()
+        assert place.names() == []
+
+
+async def test_the_other_parts_end_with_the_one_that_failed(tmp_path):
+    """They would go on for an hour, and hold a buffer each."""
+    async with open_place(tmp_path, patience=Patience(budget=3_600.0, longest=0.05)) as place:
+        place.b2.faults.fail_next("b2_upload_part", status=400, code="bad_request", skip=2)
+        place.b2.faults.fail_next("b2_upload_part", status=503, times=100_000)
+        upload = await place.start()
+        with pytest.raises(StorageError, match="bad_request"):
+            await upload.write(bytes(100 * PART))
+        await until(lambda: upload._sending == {}, asyncio.sleep)
         await upload.cancel()
         assert place.names() == []
 
