@@ -1,0 +1,519 @@
+"""The whole product for one test: gateway, workers, local B2, commands in real folders.
+
+Tests speak GraphQL to it, over HTTP and graphql-transport-ws. Workers run in this process, or as
+processes of their own that a test may kill.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+from uuid import UUID
+
+import httpx
+import pytest
+import websockets
+
+from app.model.access import Role
+from app.model.ids import decode_id
+from app.postgres.pool import Database
+from app.service import hubs, keys
+from app.service.secrets import Sealer, make_key
+from app.settings import ProcessRoot, Settings, parse_sealing_keys
+from app.web.app import create_app
+from app.wiring.parts import bind, make_api_parts, make_worker_parts
+from app.wiring.programs import make_server
+from app.worker.loop import Worker
+from tests.conftest import GATEWAY_ROLE, WORKER_ROLE
+from tests.fakes.local_b2_server import LocalB2Server
+
+HOST = "test-host"
+BUCKET = "the-backups"
+PREFIX = "kept"
+ENDED_BACKUP = {"LIVE", "FAILED", "CANCELED", "DELETED"}
+ENDED_RESTORE = {"SUCCEEDED", "FAILED", "CANCELED"}
+PATIENCE = 60.0
+FIRST_UID = 40_000
+
+BACKUP = """id state sizeBytes sha256 exitCode error { code message }
+progress { bytesRead bytesStored } target { bucket path fileId }
+logs { totalBytes truncated nodes { stream text } }"""
+RESTORE = """id state phase exitCode error { code message }
+progress { bytesDelivered bytesTotal } logs { totalBytes truncated nodes { stream text } }"""
+ERRORS = "errors { __typename code message path }"
+
+
+class Refused(AssertionError):
+    """A mutation answered an error."""
+
+    def __init__(self, error: dict[str, Any]) -> None:
+        super().__init__(f"{error['__typename']} {error['code']}: {error['message']}")
+        self.code = error["code"]
+
+
+@dataclass(kw_only=True)
+class Workload:
+    """A stateful container with its instances."""
+
+    id: str
+    identifier: str
+    instances: dict[str, str]
+    """Ids by hostname."""
+    folders: dict[str, Path]
+
+    def folder(self, number: int) -> Path:
+        return self.folders[f"{number}.{self.identifier}"]
+
+    def instance(self, number: int) -> str:
+        return self.instances[f"{number}.{self.identifier}"]
+
+
+@dataclass(kw_only=True)
+class Product:
+    """A running gateway with a hub, an ADMIN key and a LIVE integration."""
+
+    settings: Settings
+    sealer: Sealer = field(repr=False)
+    sealing_key: str = field(repr=False)
+    owner: Database
+    b2: LocalB2Server
+    bucket_id: str
+    root: Path
+    hub_id: UUID
+    url: str
+    token: str = field(repr=False)
+    client: httpx.AsyncClient
+    integration: str = ""
+
+    # --- GraphQL ------------------------------------------------------------------------------
+
+    async def ask(self, document: str, **variables: Any) -> dict[str, Any]:
+        """The data of an operation without errors."""
+        answer = await self.client.post(
+            "/graphql", json={"query": document, "variables": variables}
+        )
+        content = answer.json()
+        assert "errors" not in content, content
+        data: dict[str, Any] = content["data"]
+        return data
+
+    async def mutate(self, field: str, document: str, **variables: Any) -> dict[str, Any]:
+        """The payload of a mutation that was not refused. Raises Refused."""
+        payload: dict[str, Any] = (await self.ask(document, **variables))[field]
+        if payload["errors"]:
+            raise Refused(payload["errors"][0])
+        return payload
+
+    async def watch(self, document: str, **variables: Any) -> AsyncIterator[dict[str, Any]]:
+        """What a subscription sends, to its completion."""
+        url = "ws" + self.url.removeprefix("http") + "/graphql"
+        async with websockets.connect(url, subprotocols=["graphql-transport-ws"]) as socket:
+            init = {"Authorization": f"Bearer {self.token}"}
+            await socket.send(json.dumps({"type": "connection_init", "payload": init}))
+            assert json.loads(await socket.recv())["type"] == "connection_ack"
+            payload = {"query": document, "variables": variables}
+            await socket.send(json.dumps({"type": "subscribe", "id": "1", "payload": payload}))
+            while True:
+                message = json.loads(await socket.recv())
+                if message["type"] == "ping":
+                    await socket.send(json.dumps({"type": "pong"}))
+                elif message["type"] == "next":
+                    yield message["payload"]["data"]
+                else:
+                    assert message == {"type": "complete", "id": "1"}, message
+                    return
+
+    # --- what a user does ---------------------------------------------------------------------
+
+    async def workload(
+        self,
+        identifier: str,
+        *,
+        backup: str,
+        restore: str | None = "cat > restored",
+        instances: int = 2,
+        timeout: str = "PT10M",
+        min_bytes: int = 1,
+        variables: dict[str, str] | None = None,
+    ) -> Workload:
+        """Make a container with a policy, and instances with folders."""
+        made = await self.mutate(
+            "createContainer",
+            f"""mutation ($identifier: String!) {{
+              createContainer(identifier: $identifier, name: $identifier, stateful: true) {{
+                container {{ id }} {ERRORS} }} }}""",
+            identifier=identifier,
+        )
+        load = Workload(id=made["container"]["id"], identifier=identifier, instances={}, folders={})
+        for number in range(1, instances + 1):
+            await self.instance(load, number, variables=variables)
+        await self.configure(
+            load, backup=backup, restore=restore, timeout=timeout, min_bytes=min_bytes
+        )
+        return load
+
+    async def instance(
+        self, load: Workload, number: int, *, variables: dict[str, str] | None = None
+    ) -> None:
+        hostname = f"{number}.{load.identifier}"
+        folder = self.root / hostname
+        folder.mkdir()
+        self.give(folder)
+        pairs = [{"name": name, "value": value} for name, value in (variables or {}).items()]
+        made = await self.mutate(
+            "createInstance",
+            f"""mutation ($container: ID!, $hostname: String!, $variables: [VariableInput!]) {{
+              createInstance(containerId: $container, hostname: $hostname, executor: "process",
+                folder: $hostname, variables: $variables) {{ instance {{ id }} {ERRORS} }} }}""",
+            container=load.id,
+            hostname=hostname,
+            variables=pairs,
+        )
+        load.instances[hostname] = made["instance"]["id"]
+        load.folders[hostname] = folder
+
+    def give(self, path: Path) -> None:
+        """Give a path to the account of the hub's commands."""
+        if os.geteuid() == 0:
+            status = self.root.stat()
+            os.chown(path, status.st_uid, status.st_gid, follow_symlinks=False)
+
+    async def configure(
+        self,
+        load: Workload,
+        *,
+        backup: str,
+        restore: str | None,
+        timeout: str = "PT10M",
+        min_bytes: int = 1,
+    ) -> None:
+        policy = {
+            "integrationId": self.integration,
+            "backup": {"command": backup, "timeout": timeout, "minBytes": min_bytes},
+            "restore": None if restore is None else {"command": restore, "timeout": timeout},
+        }
+        await self.mutate(
+            "configureBackups",
+            f"""mutation ($id: ID!, $policy: BackupPolicyInput) {{
+              configureBackups(containerId: $id, policy: $policy) {{ {ERRORS} }} }}""",
+            id=load.id,
+            policy=policy,
+        )
+
+    async def start_backup(self, load: Workload, number: int = 1) -> str:
+        made = await self.mutate(
+            "createBackup",
+            f"""mutation ($container: ID!, $instance: ID) {{
+              createBackup(containerId: $container, instanceId: $instance) {{
+                backup {{ id }} {ERRORS} }} }}""",
+            container=load.id,
+            instance=load.instance(number),
+        )
+        return str(made["backup"]["id"])
+
+    async def start_restore(self, backup_id: str, instance_id: str, **more: Any) -> str:
+        made = await self.mutate(
+            "restoreBackup",
+            f"""mutation ($backup: ID!, $instance: ID!, $accept: Boolean! = false) {{
+              restoreBackup(backupId: $backup, instanceId: $instance,
+                acceptChangedCommand: $accept) {{ restore {{ id }} {ERRORS} }} }}""",
+            backup=backup_id,
+            instance=instance_id,
+            **more,
+        )
+        return str(made["restore"]["id"])
+
+    async def backup(self, backup_id: str) -> dict[str, Any]:
+        data = await self.ask(
+            f"query ($id: ID!) {{ backup(id: $id) {{ {BACKUP} }} }}", id=backup_id
+        )
+        found: dict[str, Any] = data["backup"]
+        return found
+
+    async def restore(self, restore_id: str) -> dict[str, Any]:
+        data = await self.ask(
+            f"query ($id: ID!) {{ restore(id: $id) {{ {RESTORE} }} }}", id=restore_id
+        )
+        found: dict[str, Any] = data["restore"]
+        return found
+
+    async def backup_ended(
+        self, backup_id: str, *, seconds: float = PATIENCE, states: set[str] = ENDED_BACKUP
+    ) -> dict[str, Any]:
+        """The backup once it is in one of the states."""
+        async with asyncio.timeout(seconds):
+            while (found := await self.backup(backup_id))["state"] not in states:
+                await asyncio.sleep(0.05)
+        return found
+
+    async def restore_ended(
+        self, restore_id: str, *, seconds: float = PATIENCE, states: set[str] = ENDED_RESTORE
+    ) -> dict[str, Any]:
+        """The restore once it is in one of the states."""
+        async with asyncio.timeout(seconds):
+            while (found := await self.restore(restore_id))["state"] not in states:
+                await asyncio.sleep(0.05)
+        return found
+
+    async def back_up(
+        self, load: Workload, number: int = 1, *, seconds: float = PATIENCE
+    ) -> dict[str, Any]:
+        return await self.backup_ended(await self.start_backup(load, number), seconds=seconds)
+
+    async def put_back(
+        self, backup_id: str, instance_id: str, *, seconds: float = PATIENCE, **more: Any
+    ) -> dict[str, Any]:
+        restore_id = await self.start_restore(backup_id, instance_id, **more)
+        return await self.restore_ended(restore_id, seconds=seconds)
+
+    async def delete(self, *backup_ids: str) -> list[dict[str, Any]]:
+        payload = await self.mutate(
+            "deleteBackups",
+            f"""mutation ($ids: [ID!]!) {{ deleteBackups(ids: $ids) {{
+              results {{ id accepted backup {{ state }} error {{ code message }} }} {ERRORS} }} }}""",
+            ids=list(backup_ids),
+        )
+        results: list[dict[str, Any]] = payload["results"]
+        return results
+
+    async def cancel_backup(self, backup_id: str) -> None:
+        await self.mutate(
+            "cancelBackup",
+            f"mutation ($id: ID!) {{ cancelBackup(id: $id) {{ {ERRORS} }} }}",
+            id=backup_id,
+        )
+
+    async def cancel_restore(self, restore_id: str) -> None:
+        await self.mutate(
+            "cancelRestore",
+            f"mutation ($id: ID!) {{ cancelRestore(id: $id) {{ {ERRORS} }} }}",
+            id=restore_id,
+        )
+
+    # --- workers ------------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def working(self, **changes: Any) -> AsyncIterator[Worker]:
+        """A worker in this process."""
+        settings = self.settings.model_copy(update=changes)
+        async with make_worker_parts(
+            settings, self.owner.dsn, sealer=self.sealer, embedded_realm=None, demo=None
+        ) as parts:
+            times = replace(parts.times, sweep=0.2)
+            worker = Worker(replace(parts, times=times))
+            async with asyncio.TaskGroup() as tasks:
+                listener = tasks.create_task(parts.listener.run())
+                running = tasks.create_task(worker.run())
+                try:
+                    yield worker
+                finally:
+                    worker.stop()
+                    worker.hurry()
+                    await running
+                    listener.cancel()
+
+    @contextlib.asynccontextmanager
+    async def worker_process(self, **environment: str) -> AsyncIterator["WorkerProcess"]:
+        """A worker as a process of its own; SIGKILLed at the end where it is still there."""
+        worker = await WorkerProcess.start(self._environment() | environment)
+        try:
+            yield worker
+        finally:
+            await worker.end()
+
+    def _environment(self) -> dict[str, str]:
+        settings = self.settings
+        return {
+            "PATH": os.environ["PATH"],
+            "DATABASE_URL": self.owner.dsn,
+            "BACKUP_GATEWAY_SECRET_KEY": self.sealing_key,
+            "BACKUP_GATEWAY_PROCESS_ROOTS": f"{self.hub_id}={self.root}",
+            "BACKUP_GATEWAY_HOST_NAME": HOST,
+            "BACKUP_GATEWAY_B2_REALM": self.b2.url,
+            "BACKUP_GATEWAY_GATEWAY_ROLE": GATEWAY_ROLE,
+            "BACKUP_GATEWAY_WORKER_ROLE": WORKER_ROLE,
+            "BACKUP_GATEWAY_LEASE_SECONDS": str(settings.lease_seconds),
+            "BACKUP_GATEWAY_LEASE_RENEW_SECONDS": str(settings.lease_renew_seconds),
+            "BACKUP_GATEWAY_LEASE_GIVE_UP_SECONDS": str(settings.lease_give_up_seconds),
+        }
+
+    # --- what must be true at the end ---------------------------------------------------------
+
+    def objects(self) -> list[str]:
+        """The names of all versions in the bucket, unfinished uploads too."""
+        return sorted(version["fileName"] for version in self.b2.versions(self.bucket_id))
+
+    async def nothing_left(self, *, kept: int = 0, seconds: float = PATIENCE) -> None:
+        """Wait until the bucket holds exactly so many backups and no unfinished upload."""
+        async with asyncio.timeout(seconds):
+            while len(self.objects()) != 2 * kept or self.b2.unfinished(self.bucket_id):
+                await asyncio.sleep(0.1)
+
+    def processes(self) -> list[str]:
+        """The command lines of what runs with a run's mark of this product's folders."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            with contextlib.suppress(OSError):
+                if Path(os.readlink(entry / "cwd")).is_relative_to(self.root):
+                    found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        return found
+
+    async def no_processes(self, *, seconds: float = PATIENCE) -> None:
+        """Wait until no command runs in any instance."""
+        async with asyncio.timeout(seconds):
+            while self.processes():
+                await asyncio.sleep(0.05)
+
+
+@dataclass(kw_only=True)
+class WorkerProcess:
+    """A `backup-gateway worker`."""
+
+    process: asyncio.subprocess.Process
+    log: Path
+
+    @classmethod
+    async def start(cls, environment: dict[str, str]) -> Self:
+        log = Path(tempfile.mkstemp(prefix="worker-", suffix=".log")[1])
+        with log.open("wb") as stream:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "app", "worker", env=environment, stderr=stream
+            )
+        return cls(process=process, log=log)
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    async def kill(self) -> None:
+        """As the kernel does when memory is short: nothing is cleaned up."""
+        self.signal(signal.SIGKILL)
+        await self.process.wait()
+
+    async def ended(self, seconds: float = PATIENCE) -> int:
+        async with asyncio.timeout(seconds):
+            return await self.process.wait()
+
+    async def end(self) -> None:
+        if self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.signal(signal.SIGCONT)
+            await self.kill()
+        self.log.unlink(missing_ok=True)
+
+
+_uids = itertools.count()
+
+
+@pytest.fixture
+def instances_root() -> Iterator[Path]:
+    """A hub's folder; as root with an owner of its own, and not below pytest's closed one."""
+    top = Path(tempfile.mkdtemp(prefix="hub-"))
+    top.chmod(0o711)
+    root = top / "instances"
+    root.mkdir(mode=0o700)
+    if os.geteuid() == 0:
+        uid = FIRST_UID + os.getpid() % 10_000 + next(_uids)
+        os.chown(root, uid, uid)
+    yield root
+    shutil.rmtree(top)
+
+
+@pytest.fixture
+def b2(tmp_path: Path) -> Iterator[LocalB2Server]:
+    with LocalB2Server(tmp_path / "b2", part_size=1_000_000, minimum_part_size=1000) as server:
+        yield server
+
+
+@pytest.fixture
+async def product(
+    dsn: str, owner: Database, b2: LocalB2Server, instances_root: Path
+) -> AsyncIterator[Product]:
+    """The product with a gateway; workers are started by the test."""
+    key = make_key()
+    hub = await hubs.create_hub(owner, "acme")
+    _, token = await keys.create_key(owner, hub_id=hub.id, name="test", role=Role.ADMIN)
+    settings = Settings(
+        database_url=dsn,
+        gateway_role=GATEWAY_ROLE,
+        worker_role=WORKER_ROLE,
+        host_name=HOST,
+        b2_realm=b2.url,
+        secret_key=parse_sealing_keys(key),
+        process_roots=(ProcessRoot(hub=str(hub.id), folder=instances_root),),
+        lease_seconds=4,
+        lease_renew_seconds=0.5,
+        lease_give_up_seconds=2.5,
+    )
+    sealer = Sealer([key])
+    bucket_id = b2.bucket(BUCKET)
+    async with make_api_parts(settings, dsn, sealer=sealer, is_embedded=False) as parts:
+        with bind("127.0.0.1", 0) as listening:
+            url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+            server = make_server(create_app(parts))
+            async with (
+                httpx.AsyncClient(
+                    base_url=url,
+                    headers={"Authorization": f"Bearer {token}"},
+                    trust_env=False,
+                    timeout=30,
+                ) as client,
+                asyncio.TaskGroup() as tasks,
+            ):
+                listener = tasks.create_task(parts.listen.run())
+                tasks.create_task(server.serve(sockets=[listening]))
+                product = Product(
+                    settings=settings,
+                    sealer=sealer,
+                    sealing_key=key,
+                    owner=owner,
+                    b2=b2,
+                    bucket_id=bucket_id,
+                    root=instances_root,
+                    hub_id=hub.id,
+                    url=url,
+                    token=token,
+                    client=client,
+                )
+                try:
+                    product.integration = await _integrate(product)
+                    yield product
+                finally:
+                    server.stop()
+                    listener.cancel()
+
+
+async def _integrate(product: Product) -> str:
+    """Make the integration, and have a worker find that it works."""
+    b2 = product.b2
+    made = await product.mutate(
+        "createIntegration",
+        f"""mutation ($keyId: String!, $key: String!) {{
+          createIntegration(name: "B2", keyId: $keyId, key: $key, bucket: "{BUCKET}",
+            prefix: "{PREFIX}") {{ integration {{ id }} {ERRORS} }} }}""",
+        keyId=b2.key_id,
+        key=b2.key,
+    )
+    identifier: str = made["integration"]["id"]
+    decoded = decode_id(identifier)
+    assert decoded is not None
+    async with product.working(), asyncio.timeout(PATIENCE):
+        while True:
+            data = await product.ask("{ hub { integrations { nodes { state } } } }")
+            if data["hub"]["integrations"]["nodes"][0]["state"] == "LIVE":
+                return identifier
+            await asyncio.sleep(0.05)
