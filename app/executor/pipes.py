@@ -26,38 +26,49 @@ def widen(descriptor: int) -> None:
 class _End:
     """One end of a pipe, with at most one who waits for it."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, *, reads: bool) -> None:
         os.set_blocking(descriptor, False)
+        loop = asyncio.get_running_loop()
         self._descriptor = descriptor
-        self._loop = asyncio.get_running_loop()
+        self._make_waiter = loop.create_future
+        self._watch = loop.add_reader if reads else loop.add_writer
+        self._unwatch = loop.remove_reader if reads else loop.remove_writer
         self._waiter: asyncio.Future[None] | None = None
 
     @property
     def closed(self) -> bool:
         return self._descriptor < 0
 
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def _unwatch(self) -> None:
-        raise NotImplementedError
-
     def close(self) -> None:
         """Close this end; who waits for it is woken. Idempotent."""
         if self.closed:
             return
-        self._unwatch()
+        self._unwatch(self._descriptor)
         os.close(self._descriptor)
         self._descriptor = -1
         self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _wait(self) -> None:
+        """Wait until the end is ready, or somebody wakes us."""
+        self._waiter = self._make_waiter()
+        self._watch(self._descriptor, self._wake)
+        try:
+            await self._waiter
+        finally:
+            if not self.closed:
+                self._unwatch(self._descriptor)
+            self._waiter = None
 
 
 class ReadEnd(_End):
     """The end that a command's output is read from."""
 
-    def _unwatch(self) -> None:
-        self._loop.remove_reader(self._descriptor)
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(descriptor, reads=True)
 
     async def read(self, size: int) -> bytes:
         """The next bytes, at most `size`; empty at the end of the stream or once closed."""
@@ -67,30 +78,17 @@ class ReadEnd(_End):
             try:
                 return os.read(self._descriptor, min(size, LARGEST))
             except BlockingIOError:
-                await self._readable()
+                await self._wait()
         return b""
-
-    async def _readable(self) -> None:
-        self._waiter = self._loop.create_future()
-        self._loop.add_reader(self._descriptor, self._wake)
-        try:
-            await self._waiter
-        finally:
-            if not self.closed:
-                self._unwatch()
-            self._waiter = None
 
 
 class WriteEnd(_End):
     """The end that a command's input is written into."""
 
     def __init__(self, descriptor: int) -> None:
-        super().__init__(descriptor)
+        super().__init__(descriptor, reads=False)
         self._refused = False
         self._untaken = 0
-
-    def _unwatch(self) -> None:
-        self._loop.remove_writer(self._descriptor)
 
     def refuse(self) -> None:
         """Nobody reads any more: writing ends, also where it waits. What is left can be counted."""
@@ -111,7 +109,7 @@ class WriteEnd(_End):
                 rest = rest[size:]
                 self._untaken -= size
             except BlockingIOError:
-                await self._writable()
+                await self._wait()
             except BrokenPipeError:
                 self._refused = True
         return not (self._refused or self.closed)
@@ -127,16 +125,6 @@ class WriteEnd(_End):
             return not self.closed and os.write(self._descriptor, data) == len(data)
         except BrokenPipeError:
             return False
-
-    async def _writable(self) -> None:
-        self._waiter = self._loop.create_future()
-        self._loop.add_writer(self._descriptor, self._wake)
-        try:
-            await self._waiter
-        finally:
-            if not self.closed:
-                self._unwatch()
-            self._waiter = None
 
     def count_unread(self) -> int:
         """Bytes in the pipe that nobody has read; 0 once closed."""
