@@ -3,10 +3,12 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from graphql import GraphQLError, GraphQLObjectType, build_schema, get_named_type
 from strawberry.types import ExecutionResult
+from strawberry.types.execution import PreExecutionError
 
 from app.api.context import Parts
 from app.api.documents import Limits, Prepared, prepare
@@ -78,6 +80,7 @@ class Operations:
                 yield _show(result)
 
 
+@cache
 def find_lists(text: str) -> frozenset[str]:
     """The names of the fields of a schema that answer a connection."""
     found: set[str] = set()
@@ -95,9 +98,16 @@ def _show(result: ExecutionResult) -> Answer:
     errors = result.errors or []
     # Without a path it is no field's error: nothing was carried out.
     refused = result.data is None and bool(errors) and not any(error.path for error in errors)
-    code = "VALIDATION_FAILED" if refused else "INTERNAL"
-    shown = [show_error(error, code=code) for error in errors]
+    shown = [show_error(error, code=_choose_code(result, error)) for error in errors]
     body: dict[str, Any] = {} if refused else {"data": result.data}
     if shown:
         body["errors"] = shown
     return Answer(body=body, refused=refused)
+
+
+def _choose_code(result: ExecutionResult, error: GraphQLError) -> str:
+    """Of an error that has no code of its own: the document's fault, or the variables'."""
+    of_values = isinstance(error.original_error, GraphQLError)
+    if isinstance(result, PreExecutionError) and not of_values:
+        return "VALIDATION_FAILED"
+    return "BAD_USER_INPUT"

@@ -1,6 +1,7 @@
 """The schema: one mixin a noun, composed."""
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from types import MappingProxyType
 
 import strawberry
@@ -85,7 +86,9 @@ KINDS: Mapping[str, NodeKind] = MappingProxyType(
 )
 
 
+@cache
 def make_schema() -> GatewaySchema:
+    """The schema; it holds no state, so one is enough for a process."""
     return GatewaySchema(
         query=Query,
         mutation=Mutation,
