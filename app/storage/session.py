@@ -90,7 +90,7 @@ class Session:
         self._raw = B2RawHTTPApi(http)
         self._lock = threading.Lock()
         self._account: Account | None = None
-        self._authorizations = 0
+        self._refusals = 0
         self._refusal: Failed | None = None
         self._bucket_id: str | None = None
 
@@ -102,18 +102,18 @@ class Session:
 
     def authorize(self, *, stale: str | None = None) -> Account:
         """Give the authorisation; made anew where there is none, or where its token is `stale`."""
-        seen = self._authorizations
+        seen = self._refusals
         with self._lock:
             if self._account is not None and self._account.token != stale:
                 return self._account
-            if self._authorizations != seen and self._refusal is not None:
-                # Or those who waited would go to a B2 that does not answer one after the other.
+            if self._refusals != seen and self._refusal is not None:
+                # It came while we waited. Or all who waited would go to a B2 that does not answer one after the other.
                 raise self._refusal.copy()
-            self._authorizations += 1
             self._account = self._refusal = None
             try:
                 self._account = self._authorize()
             except Failed as failure:
+                self._refusals += 1
                 self._refusal = failure.copy()
                 raise
             return self._account
