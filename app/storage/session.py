@@ -107,7 +107,7 @@ class Session:
             if self._account is not None and self._account.token != stale:
                 return self._account
             if self._refusals != seen and self._refusal is not None:
-                # It came while we waited. Or all who waited would go to a B2 that does not answer one after the other.
+                # It came while we waited: or else one after the other would find B2 silent.
                 raise self._refusal.copy()
             self._account = self._refusal = None
             try:
