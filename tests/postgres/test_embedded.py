@@ -79,7 +79,7 @@ def read_mode(folder: Path) -> int:
 
 
 async def until_gone(pid: int) -> None:
-    while is_alive(pid):  # noqa: ASYNC110 - not a child of ours
+    while is_alive(pid):
         await asyncio.sleep(0.01)
 
 
@@ -105,7 +105,7 @@ async def test_a_killed_server_is_started_again_with_its_data(home: Path):
         killed = server.pid
         assert killed is not None
         os.kill(killed, signal.SIGKILL)
-        while server.pid == killed:  # noqa: ASYNC110 - the watch tells nobody
+        while server.pid == killed:
             await asyncio.sleep(0.01)
         answer = None
         while answer is None:

@@ -152,7 +152,7 @@ async def test_the_connection_is_asked_whether_it_lives(
             select query from pg_stat_activity
             where application_name = 'test listen' and state = 'idle' and query = 'select 1'
         """
-        while not await connection.fetchval(asked):  # noqa: ASYNC110 - it tells nobody
+        while not await connection.fetchval(asked):
             await asyncio.sleep(0.01)
 
 

@@ -11,7 +11,7 @@ from app.postgres.pool import Connection, Database
 
 
 async def until(connection: Connection, question: str, *arguments: object) -> None:
-    while not await connection.fetchval(question, *arguments):  # noqa: ASYNC110 - it tells nobody
+    while not await connection.fetchval(question, *arguments):
         await asyncio.sleep(0.01)
 
 
@@ -95,6 +95,14 @@ async def test_a_cancelled_transaction_is_rolled_back_and_leaves_nothing_behind(
         for connection in (one, two):
             assert await connection.fetchval("select to_regclass('kept')") is None
             assert not connection.is_in_transaction()
+
+
+async def test_a_connection_that_was_left_in_a_transaction_is_not_lent_again(owner: Database):
+    async with owner.connection() as left:
+        await left.execute("begin; create table kept ()")
+    assert left.is_closed()
+    async with owner.connection() as connection:
+        assert await connection.fetchval("select to_regclass('kept')") is None
 
 
 async def test_jsonb_is_python_both_ways(owner: Database):
