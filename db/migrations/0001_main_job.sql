@@ -204,7 +204,8 @@ create table backups (
     foreign key (container_id, hub_id) references containers (id, hub_id),
     foreign key (integration_id, hub_id) references integrations (id, hub_id)
 );
-create index backups_container on backups (container_id, created_at desc, id desc);
+-- With the hub in front they win over the hub's own index whatever the planner thinks of a container's share.
+create index backups_container on backups (hub_id, container_id, created_at desc, id desc);
 create index backups_hub on backups (hub_id, created_at desc, id desc);
 create index backups_integration on backups (integration_id);
 create index backups_deleting on backups (deleting_since) where state = 'DELETING';
@@ -225,8 +226,8 @@ create table restores (
     foreign key (container_id, hub_id) references containers (id, hub_id),
     foreign key (backup_id, hub_id) references backups (id, hub_id)
 );
-create index restores_container on restores (container_id, created_at desc, id desc);
-create index restores_backup on restores (backup_id, created_at desc, id desc);
+create index restores_container on restores (hub_id, container_id, created_at desc, id desc);
+create index restores_backup on restores (hub_id, backup_id, created_at desc, id desc);
 create index restores_hub on restores (hub_id, created_at desc, id desc);
 
 -- No foreign keys: a reclaim outlives the container, the integration and the hub.

@@ -12,7 +12,9 @@ with due as (
             select
             from restores
             inner join runs on runs.id = restores.id
-            where restores.backup_id = reclaims.backup_id and runs.finished_at is null
+            where restores.hub_id = reclaims.hub_id
+                and restores.backup_id = reclaims.backup_id
+                and runs.finished_at is null
         )
     order by reclaims.not_before asc, reclaims.id asc
     limit $1

@@ -103,7 +103,8 @@ where containers.state = 'DELETING'
     and not exists (
         select
         from backups
-        where backups.container_id = containers.id
+        where backups.hub_id = containers.hub_id
+            and backups.container_id = containers.id
             and backups.state in ('QUEUED', 'SAVING', 'LIVE', 'DELETING')
     )
     and not exists (
@@ -123,7 +124,8 @@ where id = $1
     and not exists (
         select
         from backups
-        where backups.container_id = $1
+        where backups.hub_id = containers.hub_id
+            and backups.container_id = containers.id
             and (
                 backups.state in ('QUEUED', 'SAVING', 'LIVE', 'DELETING')
                 or exists (
@@ -190,7 +192,11 @@ with old as (
         )
         or (backups.state = 'DELETED' and backups.deleted_at < now() - $1::interval)
     )
-    and not exists (select from restores where restores.backup_id = backups.id)
+    and not exists (
+        select
+        from restores
+        where restores.hub_id = backups.hub_id and restores.backup_id = backups.id
+    )
     and not exists (
         select
         from reclaims
