@@ -279,7 +279,8 @@ class Product:
         payload = await self.mutate(
             "deleteBackups",
             f"""mutation ($ids: [ID!]!) {{ deleteBackups(ids: $ids) {{
-              results {{ id accepted backup {{ state }} error {{ code message }} }} {ERRORS} }} }}""",
+              results {{ id accepted backup {{ state }} error {{ code message }} }}
+              {ERRORS} }} }}""",
             ids=list(backup_ids),
         )
         results: list[dict[str, Any]] = payload["results"]
@@ -365,7 +366,7 @@ class Product:
             if not entry.name.isdigit():
                 continue
             with contextlib.suppress(OSError):
-                if Path(os.readlink(entry / "cwd")).is_relative_to(self.root):
+                if (entry / "cwd").readlink().is_relative_to(self.root):
                     found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
         return found
 

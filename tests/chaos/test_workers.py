@@ -1,0 +1,207 @@
+"""Workers that are killed, paused and told to stop in mid-run: the table of events."""
+
+import asyncio
+import signal
+from pathlib import Path
+
+import pytest
+
+SLOW_SAVE = "i=0; while [ $i -lt 40 ]; do head -c 500000 /dev/zero; sleep 0.1; i=$((i+1)); done"
+COMMITTING = {
+    "plain": "cat > got; echo COMMITTED > done",
+    "setsid": "setsid -w sh -c 'cat > got; echo COMMITTED > done'",
+    "pipeline": "cat | setsid -w sh -c 'cat > got; echo COMMITTED > done'",
+}
+SIZE = 40_000_000
+
+
+async def _until(product, kind, identifier, condition):
+    async with asyncio.timeout(30):
+        while not condition(found := await getattr(product, kind)(identifier)):
+            await asyncio.sleep(0.02)
+    return found
+
+
+async def _saving(product, load):
+    """A save that has sent something: the first part of a large file is stored."""
+    backup_id = await product.start_backup(load)
+    await _until(product, "backup", backup_id, lambda b: b["progress"]["bytesStored"] > 0)
+    assert product.b2.unfinished(product.bucket_id)
+    return backup_id
+
+
+async def _restoring(product, load):
+    """A restore in whose command a part of the bytes has arrived."""
+    async with product.working():
+        backup = await product.back_up(load)
+        assert backup["state"] == "LIVE"
+    return backup["id"]
+
+
+def _delivered(restore):
+    return restore["progress"]["bytesDelivered"] > 0
+
+
+@pytest.mark.timeout(120)  # waits for leases, and processes start
+async def test_a_killed_workers_save_is_done_again_by_another(product):
+    load = await product.workload("db", backup=SLOW_SAVE, instances=1)
+    async with product.worker_process() as first:
+        backup_id = await _saving(product, load)
+        await first.kill()
+    await product.no_processes(seconds=5)
+    async with product.worker_process():
+        backup = await product.backup_ended(backup_id)
+    assert backup["state"] == "LIVE"
+    assert backup["sizeBytes"] == 20_000_000
+    assert backup["target"]["path"].endswith("-2")
+    async with product.working():
+        await product.nothing_left(kept=1)
+
+
+@pytest.mark.timeout(120)  # waits for leases, and processes start
+@pytest.mark.parametrize("how", COMMITTING)
+async def test_a_killed_workers_restore_never_commits_and_is_interrupted(product, how):
+    source = f"head -c {SIZE} /dev/zero"
+    command = f"head -c 2000000 > part; sleep 2; {COMMITTING[how]}"
+    load = await product.workload("db", backup=source, restore=command)
+    backup_id = await _restoring(product, load)
+    async with product.worker_process() as first:
+        restore_id = await product.start_restore(backup_id, load.instance(2))
+        await _until(product, "restore", restore_id, _delivered)
+        await first.kill()
+    await product.no_processes(seconds=5)
+    assert not (load.folder(2) / "done").exists()
+    async with product.worker_process():
+        async with asyncio.timeout(15):
+            restore = await product.restore_ended(restore_id)
+        assert restore["state"] == "FAILED"
+        assert restore["error"]["code"] == "INTERRUPTED"
+        # The instance is free again.
+        again = await product.put_back(backup_id, load.instance(2))
+        assert again["state"] == "SUCCEEDED"
+    assert (load.folder(2) / "done").exists()
+
+
+@pytest.mark.timeout(120)  # waits for leases, and processes start
+async def test_a_paused_workers_save_goes_to_another_and_it_writes_nothing_more(product):
+    load = await product.workload("db", backup=SLOW_SAVE, instances=1)
+    async with product.worker_process() as first, product.worker_process() as second:
+        await asyncio.sleep(2)  # both are up: either may claim
+        backup_id = await _saving(product, load)
+        holder, other = (first, second) if _runs_commands(first) else (second, first)
+        holder.signal(signal.SIGSTOP)
+        backup = await product.backup_ended(backup_id)
+        assert backup["state"] == "LIVE"
+        assert backup["target"]["path"].endswith("-2")
+        holder.signal(signal.SIGCONT)
+        await asyncio.sleep(3)
+        assert holder.process.returncode is None
+        assert other.process.returncode is None
+        assert await product.backup(backup_id) == backup
+        await product.no_processes(seconds=5)
+        await product.nothing_left(kept=1)
+
+
+@pytest.mark.timeout(120)  # waits for leases, and processes start
+async def test_a_paused_workers_restore_is_interrupted_and_its_command_dead(product):
+    source = f"head -c {SIZE} /dev/zero"
+    load = await product.workload(
+        "db", backup=source, restore="head -c 2000000 > part; sleep 600; cat > got; echo > done"
+    )
+    backup_id = await _restoring(product, load)
+    async with product.worker_process() as first:
+        restore_id = await product.start_restore(backup_id, load.instance(2))
+        await _until(product, "restore", restore_id, _delivered)
+        first.signal(signal.SIGSTOP)
+        async with product.worker_process():
+            restore = await product.restore_ended(restore_id)
+            assert restore["error"]["code"] == "INTERRUPTED"
+            await product.no_processes(seconds=5)
+            first.signal(signal.SIGCONT)
+            await asyncio.sleep(3)
+            assert await product.restore(restore_id) == restore
+    assert not (load.folder(2) / "done").exists()
+
+
+@pytest.mark.timeout(120)  # processes start
+async def test_a_worker_that_is_told_to_stop_hands_its_save_to_another(product):
+    load = await product.workload("db", backup=SLOW_SAVE, instances=1)
+    async with product.worker_process(BACKUP_GATEWAY_DRAIN="1s") as first:
+        backup_id = await _saving(product, load)
+        first.signal(signal.SIGTERM)
+        assert await first.ended(20) == 0
+    await product.no_processes(seconds=1)
+    assert (await product.backup(backup_id))["state"] == "QUEUED"
+    async with product.worker_process():
+        backup = await product.backup_ended(backup_id)
+    assert backup["state"] == "LIVE"
+    async with product.working():
+        await product.nothing_left(kept=1)
+
+
+@pytest.mark.timeout(120)  # processes start
+async def test_a_worker_that_is_told_to_stop_lets_a_short_run_end(product):
+    load = await product.workload(
+        "db", backup="head -c 3000000 /dev/zero; sleep 3; echo end", instances=1
+    )
+    async with product.worker_process(BACKUP_GATEWAY_DRAIN="30s") as first:
+        backup_id = await product.start_backup(load)
+        await _until(product, "backup", backup_id, lambda b: b["state"] == "SAVING")
+        first.signal(signal.SIGTERM)
+        assert await first.ended(25) == 0
+    backup = await product.backup(backup_id)
+    assert backup["state"] == "LIVE"
+    assert backup["target"]["path"].endswith("-1")
+
+
+@pytest.mark.timeout(120)  # processes start
+async def test_a_worker_that_is_told_to_stop_ends_a_touched_restore_as_interrupted(product):
+    source = f"head -c {SIZE} /dev/zero"
+    load = await product.workload(
+        "db", backup=source, restore="head -c 2000000 > part; sleep 600; cat > got; echo > done"
+    )
+    backup_id = await _restoring(product, load)
+    async with product.worker_process(BACKUP_GATEWAY_DRAIN="1s") as first:
+        restore_id = await product.start_restore(backup_id, load.instance(2))
+        await _until(product, "restore", restore_id, _delivered)
+        first.signal(signal.SIGTERM)
+        assert await first.ended(25) == 0
+    restore = await product.restore(restore_id)
+    assert restore["state"] == "FAILED"
+    assert restore["error"]["code"] == "INTERRUPTED"
+    assert not product.processes()
+    assert not (load.folder(2) / "done").exists()
+
+
+@pytest.mark.timeout(60)  # a slow command
+async def test_a_cancelled_save_stops_within_seconds_and_leaves_nothing(product):
+    load = await product.workload("db", backup=SLOW_SAVE, instances=1)
+    async with product.working():
+        backup_id = await _saving(product, load)
+        await product.cancel_backup(backup_id)
+        backup = await product.backup_ended(backup_id, seconds=4)
+        assert backup["state"] == "CANCELED"
+        assert not product.processes()
+        await product.nothing_left()
+
+
+@pytest.mark.timeout(60)  # a slow command
+async def test_a_cancelled_restore_never_commits(product):
+    source = f"head -c {SIZE} /dev/zero"
+    load = await product.workload(
+        "db", backup=source, restore="head -c 2000000 > part; sleep 600; cat > got; echo > done"
+    )
+    backup_id = await _restoring(product, load)
+    async with product.working():
+        restore_id = await product.start_restore(backup_id, load.instance(2))
+        await _until(product, "restore", restore_id, _delivered)
+        await product.cancel_restore(restore_id)
+        restore = await product.restore_ended(restore_id, seconds=4)
+    assert restore["state"] == "CANCELED"
+    assert not product.processes()
+    assert not (load.folder(2) / "done").exists()
+
+
+def _runs_commands(worker):
+    """Whether a guard is a child of this worker."""
+    return bool(Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split())
