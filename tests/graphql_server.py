@@ -13,6 +13,7 @@ import httpx
 import pytest
 import uvicorn
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from app.api.context import Parts
 from app.model.access import Principal, Role
@@ -135,15 +136,20 @@ async def stranger(client_as: ClientAs, owner: Database) -> Client:
 
 
 @contextlib.asynccontextmanager
-async def serve(app: Starlette) -> AsyncIterator[str]:
-    """The application behind a real socket; gives `host:port`."""
+async def serve(app: ASGIApp, *, send_buffer: int | None = None) -> AsyncIterator[str]:
+    """The application behind a real socket; gives `host:port`.
+
+    `send_buffer`: bytes that the kernel takes for a client that does not read.
+    """
     bound = socket.create_server(("127.0.0.1", 0))
+    if send_buffer is not None:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
     server = uvicorn.Server(
         uvicorn.Config(app, log_config=None, lifespan="off", ws="websockets-sansio")
     )
     task = asyncio.create_task(server.serve(sockets=[bound]))
     try:
-        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+        while not server.started:
             await asyncio.sleep(0.005)
         yield f"127.0.0.1:{bound.getsockname()[1]}"
     finally:

@@ -93,7 +93,6 @@ class _Session:
         self._principal: Principal | None = None
         self._initialised = False
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._sending = asyncio.Lock()
 
     async def run(self) -> None:
         closed = _Closed()
@@ -242,7 +241,7 @@ class _Session:
         """Send, or end the socket: a client that does not read must not hold us up."""
         text = orjson.dumps(message).decode()
         try:
-            async with asyncio.timeout(self._endpoint.send_seconds), self._sending:
+            async with asyncio.timeout(self._endpoint.send_seconds):
                 await self._socket.send_text(text)
         except (TimeoutError, WebSocketDisconnect, RuntimeError):
             raise _Closed from None
