@@ -372,6 +372,13 @@ async def test_a_folder_is_served_once(tmp_path: Path):
                 pass
 
 
+def test_a_folder_that_others_could_read_is_closed(tmp_path: Path):
+    folder = tmp_path / "b2"
+    folder.mkdir(mode=0o755)
+    with LocalB2Server(folder):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
 def test_only_the_owner_reads_the_files(b2: LocalB2Server, client: httpx.Client, bucket_id: str):
     stored(client, bucket_id, "name")
     modes = {}
