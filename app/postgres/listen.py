@@ -24,7 +24,7 @@ CHANNEL: Final = "backup_gateway"
 MAILBOX_KEYS: Final = 64
 PAYLOAD_BYTES: Final = 7999
 PROBE_SECONDS: Final = 15
-_ANSWER_SECONDS: Final = 5
+ANSWER_SECONDS: Final = 5
 _LONGEST_PAUSE: Final = 2.0
 
 _log = structlog.get_logger()
@@ -122,12 +122,14 @@ class ListenHub:
         channel: str = CHANNEL,
         application_name: str = "backup-gateway listen",
         probe_seconds: float = PROBE_SECONDS,
+        answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
         self._dsn = dsn
         self._role = role
         self._channel = channel
         self._application_name = application_name
         self._probe_seconds = probe_seconds
+        self._answer_seconds = answer_seconds
         self._mailboxes: dict[str, set[Mailbox]] = {}
         self._listening = asyncio.Event()
         self._ended = False
@@ -156,12 +158,12 @@ class ListenHub:
                 mailbox.end()
 
     async def wait_until_listening(self) -> None:
-        """Return once notifications arrive. Needed before a snapshot only at the start: see run."""
+        """Return once notifications arrive. Who does not wait is sent a RESYNC then."""
         await self._listening.wait()
 
     @contextmanager
     def subscribe(self, topic: str) -> Iterator[Mailbox]:
-        """Open a mailbox. While the hub has no connection it is filled with one RESYNC later."""
+        """Open a mailbox. One that is opened while there is no connection gets a RESYNC later."""
         mailbox = Mailbox(topic)
         if self._ended:
             mailbox.end()
@@ -179,7 +181,7 @@ class ListenHub:
             self._dsn,
             role=self._role,
             application_name=self._application_name,
-            answer_seconds=_ANSWER_SECONDS,
+            answer_seconds=self._answer_seconds,
         )
         lost = asyncio.Event()
         try:

@@ -9,6 +9,7 @@ from app.errors import NotStarted, OwnerLost, TimedOut
 from app.model.orders import LeftBehind
 from app.postgres.listen import notify
 from app.postgres.pool import Database
+from app.postgres.queue import prune as prune_queue
 from app.queries import claims, containers, instances, sweeps
 from app.service import idempotency
 from app.service.endings import describe, end_locked, lock_instance
@@ -17,6 +18,8 @@ from app.service.runs import read_leftover
 BATCH: Final = 500
 """How much one sweep takes on; the next one takes the rest."""
 OWNER_LOST_AFTER: Final = timedelta(minutes=10)
+QUEUE_LOG_KEPT: Final = timedelta(days=7)
+"""Nothing reads it but a person who looks for a defect; the runs' own records say what happened."""
 
 
 async def waiting_runs(database: Database, places: Collection[str], limit: int) -> list[UUID]:
@@ -168,7 +171,8 @@ async def finish_instance_deletions(database: Database) -> int:
 async def prune(database: Database, keep_ended: timedelta) -> int:
     """Drop records and logs of runs that ended that long ago and have nothing in the bucket.
 
-    Settled reclaims and idempotency keys that are too old go, too. Returns how many records went.
+    Settled reclaims, idempotency keys and the queue's log that are too old go, too.
+    Returns how many records went.
     """
     pruned = 0
     while True:
@@ -179,5 +183,6 @@ async def prune(database: Database, keep_ended: timedelta) -> int:
             break
     async with database.transaction(None) as connection:
         await sweeps.prune_reclaims(connection, keep_ended)
+        await prune_queue(connection, QUEUE_LOG_KEPT)
     await idempotency.prune(database)
     return pruned

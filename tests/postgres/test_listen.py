@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from urllib.parse import parse_qs, urlsplit
 
 import orjson
 import pytest
@@ -19,6 +20,7 @@ from app.postgres.listen import (
     pack,
 )
 from app.postgres.pool import Database
+from tests.fakes.tcp_proxy import Streams, TcpProxy, proxied
 
 
 @pytest.fixture
@@ -154,6 +156,37 @@ async def test_the_connection_is_asked_whether_it_lives(
         """
         while not await connection.fetchval(asked):
             await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("fault", [TcpProxy.hold, TcpProxy.cut])
+async def test_a_connection_that_is_silently_dead_is_noticed_and_replaced(
+    gateway_database: Database,
+    worker_database: Database,
+    fault: Callable[[TcpProxy], None],
+):
+    url = urlsplit(gateway_database.dsn)
+    folder = parse_qs(url.query).get("host")
+
+    async def connect() -> Streams:
+        if folder:
+            return await asyncio.open_unix_connection(f"{folder[0]}/.s.PGSQL.5432")
+        return await asyncio.open_connection(url.hostname, url.port or 5432)
+
+    async with proxied(connect) as proxy:
+        login = url.netloc.rpartition("@")[0]
+        here = url._replace(netloc=f"{login}@127.0.0.1:{proxy.port}", query="")
+        hub = ListenHub(
+            here.geturl(),
+            role=str(gateway_database.role),
+            probe_seconds=0.05,
+            answer_seconds=0.5,
+        )
+        async with running(hub):
+            with hub.subscribe("a") as mailbox:
+                fault(proxy)
+                assert await anext(mailbox) is RESYNC
+                await say(worker_database, "a")
+                assert await anext(mailbox) == Wake("a")
 
 
 async def test_the_mailboxes_end_with_the_hub(make_hub: Callable[..., ListenHub]):

@@ -397,3 +397,19 @@ async def test_a_deleted_backup_goes_after_the_restores_that_read_it(
     async with owner.connection() as connection:
         assert await connection.fetchval("select count(*) from backups") == 0
         assert await connection.fetchval("select count(*) from runs") == 0
+
+
+async def test_the_queues_log_is_dropped_after_a_week(owner, worker_database):
+    """The library never does it."""
+    await run_sql(
+        owner,
+        """
+        insert into pgqueuer_log (created, job_id, status, priority, entrypoint)
+        select now() - age * interval '1 day', age, 'picked', 0, 'x'
+        from generate_series(5, 9) as age
+        """,
+    )
+    await prune(worker_database, LONG_AGO)
+    async with owner.connection() as connection:
+        left = await connection.fetch("select job_id from pgqueuer_log order by job_id")
+    assert [row["job_id"] for row in left] == [5, 6]
