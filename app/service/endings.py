@@ -112,8 +112,12 @@ async def requeue_run(database: Database, run_id: UUID, epoch: int) -> None:
     A touched restore ends INTERRUPTED, a cancelled run CANCELED. Raises Fenced.
     """
     async with database.transaction(None) as connection:
+        before = await claims.lock(connection, run_id)
+        if before is not None and before.run.owner is None and before.run.epoch == epoch + 1:
+            # Done already, by a transaction whose answer was lost.
+            return
         locked = await lock_own(connection, run_id, epoch)
-        if locked is None or locked.run.owner is None:
+        if locked is None:
             return
         run = locked.run
         if run.touched:

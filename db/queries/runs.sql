@@ -108,9 +108,10 @@ set
 where hub_id = $1 and id = $2 and finished_at is null;
 
 -- name: requeue_run
--- Nobody has the run any more; it may wait as long again as it could at first.
+-- Nobody has the run any more, not even who had it; it may wait as long again as it could at first.
 update runs
 set
+    epoch = epoch + 1,
     owner = null,
     trace = null,
     deadline_at = null,

@@ -618,6 +618,10 @@ async def test_a_drained_save_waits_again_and_its_object_is_reclaimed(
     order = await a_save(gateway_database, worker_database, stage)
     await requeue_run(worker_database, order.run.id, 1)
     await requeue_run(worker_database, order.run.id, 1)
+    with pytest.raises(Fenced):
+        await finish_backup(worker_database, order, stored_bytes())
+    with pytest.raises(Fenced):
+        await record_upload(worker_database, order.run.id, 1, "late")
     queued = await read_backup(gateway_database, stage, order.run.id)
     assert (queued.state, queued.object_name) == (BackupState.QUEUED, None)
     assert len(await reclaims_of(owner, queued.id)) == 2
@@ -641,8 +645,9 @@ async def test_a_drained_restore_waits_again_only_untouched(
     assert queued.state is RestoreState.QUEUED
     claimed = await a_claim(worker_database, order.run.id)
     assert await start_run(worker_database, claimed, sealer=SEALER)
-    await mark_touched(worker_database, order.run.id, 2)
-    await requeue_run(worker_database, order.run.id, 2)
+    epoch = claimed.run.epoch
+    await mark_touched(worker_database, order.run.id, epoch)
+    await requeue_run(worker_database, order.run.id, epoch)
     ended = await read_restore(gateway_database, stage, order.run.id)
     assert ended.state is RestoreState.FAILED
     assert ended.error is not None
