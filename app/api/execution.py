@@ -97,7 +97,8 @@ def find_lists(text: str) -> frozenset[str]:
 def _show(result: ExecutionResult) -> Answer:
     errors = result.errors or []
     # Without a path it is no field's error: nothing was carried out.
-    refused = result.data is None and bool(errors) and not any(error.path for error in errors)
+    is_early = isinstance(result, PreExecutionError) or not any(error.path for error in errors)
+    refused = result.data is None and bool(errors) and is_early
     shown = [show_error(error, code=_choose_code(result, error)) for error in errors]
     body: dict[str, Any] = {} if refused else {"data": result.data}
     if shown:

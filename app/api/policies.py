@@ -11,6 +11,7 @@ from app.api.context import Info
 from app.api.integrations import Integration
 from app.api.scalars import BigInt
 from app.api.user_errors import UserError
+from app.errors import InvalidInput
 from app.model import policies as model
 from app.model.access import Capability
 from app.queries import integrations as integrations_queries
@@ -158,10 +159,16 @@ class PolicyMutations:
         ],
         policy: Annotated[
             BackupPolicyInput | None,
-            strawberry.argument(description="The whole policy; `null` removes it."),
-        ],
+            strawberry.argument(
+                description="The whole policy; `null` removes it. It must be given."
+            ),
+        ] = strawberry.UNSET,
         idempotency_key: IdempotencyKey = None,
     ) -> ConfigureBackupsPayload:
+        if policy is strawberry.UNSET:
+            raise InvalidInput(
+                "Give the policy, or null to remove the one that is there.", path=("policy",)
+            )
         configured, warnings = await service.configure_backups(
             info.context.parts.database,
             info.context.principal,

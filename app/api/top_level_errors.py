@@ -1,6 +1,7 @@
 """Top-level errors: each with a code, none with a stack, SQL, a path or a suggestion of names."""
 
 import re
+import traceback
 from typing import Any
 from uuid import uuid4
 
@@ -47,9 +48,14 @@ def show_error(error: GraphQLError, *, code: str) -> dict[str, Any]:
 
 
 def hide(cause: BaseException) -> dict[str, Any]:
-    """Log a defect; the client gets its reference only."""
+    """Log a defect; the client gets its reference only.
+
+    The log gets the trace as text: a renderer of exceptions may show local variables, and secrets
+    are among them.
+    """
     reference = str(uuid4())
-    _log.error("operation_failed", reference=reference, exc_info=cause)
+    trace = "".join(traceback.format_exception(cause))
+    _log.error("operation_failed", reference=reference, trace=trace)
     return make_error(
         "INTERNAL",
         f"Something went wrong here. Tell the operator this reference: {reference}",

@@ -1,0 +1,118 @@
+"""Limits: one pass over a document, each with a clear answer; attacks cost next to nothing."""
+
+from typing import Any
+
+import pytest
+from graphql import GraphQLError, OperationType
+
+from app.api.documents import Limits, Prepared, prepare
+from app.api.top_level_errors import show_error
+
+LISTS = frozenset({"containers", "backups", "restores", "logs"})
+
+
+def read(
+    query: str, variables: dict[str, Any] | None = None, name: str | None = None, **limits: int
+) -> Prepared:
+    return prepare(
+        query,
+        variables=variables,
+        operation_name=name,
+        limits=Limits(**limits),
+        lists=LISTS,
+    )
+
+
+def refuse(query: str, variables: dict[str, Any] | None = None, **limits: int) -> dict[str, Any]:
+    with pytest.raises(GraphQLError) as caught:
+        read(query, variables, **limits)
+    extensions: dict[str, Any] = show_error(caught.value, code="PARSE_FAILED")["extensions"]
+    return extensions
+
+
+def test_the_operation_that_was_named_is_chosen() -> None:
+    query = "query A { a } mutation B { b } subscription C { c }"
+    assert read(query, name="A").kind is OperationType.QUERY
+    assert read(query, name="B").kind is OperationType.MUTATION
+    assert read(query, name="C").kind is OperationType.SUBSCRIPTION
+
+
+def test_only_the_chosen_operation_is_measured() -> None:
+    query = "query A { a } query B { a { b { c } } }"
+    assert read(query, name="A", depth=1).kind is OperationType.QUERY
+    with pytest.raises(GraphQLError):
+        read(query, name="B", depth=1)
+
+
+@pytest.mark.parametrize(
+    ("query", "limits", "code", "actual"),
+    [
+        ("{ a { b { c } } }", {"depth": 2}, "DEPTH_LIMIT", 3),
+        ("{ ...F } fragment F on Q { a { b { c } } }", {"depth": 2}, "DEPTH_LIMIT", 3),
+        ("{ ... on Q { a { b { c } } } }", {"depth": 2}, "DEPTH_LIMIT", 3),
+        ("{ x: a y: a }", {"aliases": 1}, "ALIASES_LIMIT", 2),
+        ("{ x: __typename y: __typename }", {"aliases": 1}, "ALIASES_LIMIT", 2),
+        ("{ ...F ...F } fragment F on Q { x: a }", {"aliases": 1}, "ALIASES_LIMIT", 2),
+        ("{ a b c }", {"fields": 2}, "FIELDS_LIMIT", 3),
+        ("{ a @include(if: true) @skip(if: false) }", {"directives": 1}, "DIRECTIVES_LIMIT", 2),
+        ("query A { a } query B { a } query C { a }", {"operations": 2}, "OPERATIONS_LIMIT", 3),
+        ("{ containers { nodes { a } } }", {"nodes": 24}, "NODES_LIMIT", 25),
+        ("{ containers(first: 7) { nodes { a } } }", {"nodes": 6}, "NODES_LIMIT", 7),
+        (
+            "{ containers(first: 7) { nodes { backups(last: 3) { nodes { a } } } } }",
+            {"nodes": 27},
+            "NODES_LIMIT",
+            28,
+        ),
+    ],
+    ids=range(12),
+)
+def test_each_limit_says_what_it_is_and_what_was_found(
+    query: str, limits: dict[str, int], code: str, actual: int
+) -> None:
+    [limit] = limits.values()
+    assert refuse(query, **limits) == {"code": code, "limit": limit, "actual": actual}
+    [name] = limits
+    assert read(query, name=None if "query A" not in query else "A", **{name: actual})
+
+
+def test_a_page_in_a_variable_counts_as_what_it_holds() -> None:
+    query = "query($n: Int) { containers(first: $n) { nodes { a } } }"
+    assert refuse(query, {"n": 9}, nodes=8)["actual"] == 9
+    assert refuse(query, {"n": 10**9}, nodes=8)["actual"] == 100
+    assert refuse(query, {}, nodes=8)["actual"] == 25
+    assert refuse(query, {"n": "x"}, nodes=8)["actual"] == 25
+
+
+def test_too_many_tokens_are_never_parsed() -> None:
+    assert refuse("{ " + "a " * 2000 + "}") == {"code": "TOKENS_LIMIT", "limit": 1000}
+    assert refuse("#\n" * 2000 + "{ a }") == {"code": "COMMENTS_LIMIT", "limit": 1000}
+
+
+def test_what_is_no_document_is_told_as_such() -> None:
+    for query in ("{", "}", "query", "{ a(b: ) }", '{ a(b: "\\ud800") }', "\0"):
+        assert refuse(query) == {"code": "PARSE_FAILED"}
+
+
+def test_spreads_that_double_are_counted_once_each() -> None:
+    """2^60 fields in 120 lines: walking them would take for ever."""
+    fragments = "".join(f"fragment F{n} on Q {{ ...F{n + 1} ...F{n + 1} }} " for n in range(60))
+    query = "{ ...F0 } " + fragments + "fragment F60 on Q { a }"
+    assert refuse(query) == {"code": "FIELDS_LIMIT", "limit": 500, "actual": 10**9}
+
+
+def test_spreads_in_a_circle_or_of_nothing_are_left_to_validation() -> None:
+    query = "{ ...A ...Nothing } fragment A on Q { ...B } fragment B on Q { ...A }"
+    assert read(query).kind is OperationType.QUERY
+
+
+def test_what_the_schema_says_of_itself_has_no_depth() -> None:
+    query = "{ __schema { types { fields { type { ofType { ofType { name } } } } } } }"
+    assert read(query, depth=1).kind is OperationType.QUERY
+
+
+def test_a_nul_is_found_however_deep_it_stands() -> None:
+    refusal = {"code": "BAD_USER_INPUT", "argument": "x"}
+    for value in ("\0", ["a", ["\0"]], {"a": {"b": "c\0"}}, {"a\0": 1}):
+        assert refuse("{ a }", {"x": value}) == refusal
+    assert read("{ a }", {"x": ["a", {"b": None, "c": 1.5}]}).kind is OperationType.QUERY
