@@ -1,6 +1,7 @@
 """Carries out one run: claim, leftovers, work under lease, deadline and cancel, and its ending."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -22,7 +23,7 @@ from app.executor.port import Command
 from app.model.backups import StoredBackup
 from app.model.logs import Redactor, shows_stdout
 from app.model.objects import BackupPlace, Manifest, ManifestPolicy
-from app.model.orders import ClaimedRun, NewLogEntry, RestoreOrder, SaveOrder
+from app.model.orders import ClaimedRun, NewLogEntry, RestoreOrder, RunProgress, SaveOrder
 from app.model.restores import RestorePhase
 from app.model.runs import run_mark
 from app.postgres.leases import LeaseClock
@@ -35,6 +36,7 @@ from app.worker.parts import Parts
 from app.worker.running import Roster, Running
 
 PAUSE_SECONDS = 0.2
+MOMENT = 0.001
 
 T = TypeVar("T")
 
@@ -279,6 +281,24 @@ async def write_log(parts: Parts, running: Running, *, last: bool = False) -> No
         )
 
 
+async def _end_progress(parts: Parts, running: Running) -> None:
+    """Write the last counters: what a short run did was perhaps never told before."""
+    if running.output is None:
+        return
+    counters = running.counters
+    moved = max(counters.bytes_read, counters.bytes_delivered)
+    progress = RunProgress(
+        run_id=running.id,
+        epoch=running.epoch,
+        bytes_read=counters.bytes_read,
+        bytes_stored=counters.bytes_stored,
+        bytes_delivered=counters.bytes_delivered,
+        bytes_per_second=round(moved / max(running.seconds, MOMENT)),
+    )
+    if not await _persist(running, lambda: runs.record_progress(parts.database, [progress])):
+        raise Fenced
+
+
 async def _end_log(parts: Parts, running: Running) -> None:
     output = running.output
     if output is None:
@@ -306,6 +326,21 @@ async def _end_log(parts: Parts, running: Running) -> None:
         )
 
 
+async def _end_progress(parts: Parts, running: Running) -> None:
+    """Tell the last bytes, which moved since the writer's last turn, and the rate of it all."""
+    counters = running.counters
+    seconds = time.monotonic() - running.began_at
+    last = RunProgress(
+        run_id=running.id,
+        epoch=running.epoch,
+        bytes_read=counters.bytes_read,
+        bytes_stored=counters.bytes_stored,
+        bytes_delivered=counters.bytes_delivered,
+        bytes_per_second=round(max(counters.bytes_read, counters.bytes_delivered) / seconds),
+    )
+    await _persist(running, lambda: runs.record_progress(parts.database, [last]))
+
+
 async def _end(
     parts: Parts,
     running: Running,
@@ -314,7 +349,9 @@ async def _end(
 ) -> None:
     if isinstance(outcome, Fenced):
         raise outcome
+    await _end_progress(parts, running)
     await _end_log(parts, running)
+    await _end_progress(parts, running)
     database, run_id, epoch = parts.database, running.id, running.epoch
     exit_code = running.output.exit_code if running.output else None
     if isinstance(outcome, HandedOff):

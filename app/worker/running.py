@@ -1,6 +1,8 @@
 """What this worker is carrying out now, and why any of it was told to stop."""
 
 import asyncio
+import time
+import time
 from collections.abc import Iterator
 from uuid import UUID
 
@@ -16,12 +18,14 @@ class Running:
     def __init__(self, claimed: ClaimedRun, clock: LeaseClock) -> None:
         self.claimed = claimed
         self.clock = clock
+        self.began_at = time.monotonic()
         self.counters = Counters()
         self.output: Output | None = None
         self.reason: GatewayError | None = None
         self.touched = False
         self.log_lock = asyncio.Lock()
         self._work: asyncio.Task[object] | None = None
+        self._began = time.monotonic()
 
     @property
     def id(self) -> UUID:
@@ -30,6 +34,11 @@ class Running:
     @property
     def epoch(self) -> int:
         return self.claimed.run.epoch
+
+    @property
+    def seconds(self) -> float:
+        """Since the run was claimed."""
+        return time.monotonic() - self._began
 
     @property
     def lease(self) -> tuple[UUID, UUID, int]:

@@ -121,6 +121,7 @@ where run_id = $1;
 
 -- name: record_progress
 -- How far a worker's runs are, all at once; a run without a row in the answer is fenced.
+-- Of two writes that cross, the one that knows more counts.
 with told as (
     select told.id, told.epoch, told.bytes_read, told.bytes_stored, told.bytes_delivered, told.bytes_per_second
     from unnest(
@@ -139,9 +140,9 @@ held as (
 
 update runs
 set
-    bytes_read = told.bytes_read,
-    bytes_stored = told.bytes_stored,
-    bytes_delivered = told.bytes_delivered,
+    bytes_read = greatest(runs.bytes_read, told.bytes_read),
+    bytes_stored = greatest(runs.bytes_stored, told.bytes_stored),
+    bytes_delivered = greatest(runs.bytes_delivered, told.bytes_delivered),
     bytes_per_second = told.bytes_per_second,
     progress_at = now()
 from told
