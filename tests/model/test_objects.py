@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.errors import ObjectMismatch
@@ -91,6 +91,7 @@ def test_there_is_no_part_outside_of_the_plan(number):
         PartPlan().size(number)
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(
     first=st.integers(min_value=1, max_value=10**7),
     steady=st.integers(min_value=0, max_value=50),
@@ -116,6 +117,7 @@ def test_parts_never_shrink_and_stay_within_the_largest(first, steady, every, fa
     )
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(place=PLACES, prefix=PREFIXES)
 def test_an_object_name_says_whose_it_is(place, prefix):
     name = place.object_name(prefix)
@@ -124,6 +126,7 @@ def test_an_object_name_says_whose_it_is(place, prefix):
     assert "//" not in name
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(place=PLACES, prefix=PREFIXES)
 def test_what_is_not_exactly_our_name_is_not_ours(place, prefix):
     name = place.object_name(prefix)
@@ -140,6 +143,7 @@ def test_what_is_not_exactly_our_name_is_not_ours(place, prefix):
     assert [parse_object_name(prefix, other) for other in others] == [None] * len(others)
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(place=PLACES)
 def test_file_info_says_whose_the_object_is(place):
     info = place.file_info()
@@ -156,11 +160,13 @@ def test_names_below_an_empty_prefix_start_at_the_bucket():
     assert [below("", "x"), below("a/b", "x"), below("a/", "x")] == ["x", "a/b/x", "a/x"]
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(manifest=manifests())
 def test_a_manifest_is_read_back_as_it_was_written(manifest):
     assert parse_manifest(manifest.encode()) == manifest
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(manifest=manifests(), data=st.data())
 def test_a_manifest_that_lost_a_field_is_refused(manifest, data):
     document = json.loads(manifest.encode())
@@ -170,6 +176,7 @@ def test_a_manifest_that_lost_a_field_is_refused(manifest, data):
         parse_manifest(json.dumps(document).encode())
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(manifest=manifests(), data=st.data())
 def test_a_manifest_with_a_value_of_another_kind_is_refused(manifest, data):
     document = json.loads(manifest.encode())
@@ -185,6 +192,7 @@ def test_bytes_that_are_no_manifest_are_refused(data):
         parse_manifest(data)
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(manifest=manifests())
 def test_a_manifest_of_another_format_says_so(manifest):
     document = json.loads(manifest.encode()) | {"formatVersion": 2}
@@ -192,6 +200,7 @@ def test_a_manifest_of_another_format_says_so(manifest):
         parse_manifest(json.dumps(document).encode())
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(manifest=manifests())
 def test_a_manifest_whose_hashes_do_not_fit_its_size_is_refused(manifest):
     document = json.loads(manifest.encode())
