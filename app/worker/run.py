@@ -1,7 +1,6 @@
 """Carries out one run: claim, leftovers, work under lease, deadline and cancel, and its ending."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -326,21 +325,6 @@ async def _end_log(parts: Parts, running: Running) -> None:
         )
 
 
-async def _end_progress(parts: Parts, running: Running) -> None:
-    """Tell the last bytes, which moved since the writer's last turn, and the rate of it all."""
-    counters = running.counters
-    seconds = time.monotonic() - running.began_at
-    last = RunProgress(
-        run_id=running.id,
-        epoch=running.epoch,
-        bytes_read=counters.bytes_read,
-        bytes_stored=counters.bytes_stored,
-        bytes_delivered=counters.bytes_delivered,
-        bytes_per_second=round(max(counters.bytes_read, counters.bytes_delivered) / seconds),
-    )
-    await _persist(running, lambda: runs.record_progress(parts.database, [last]))
-
-
 async def _end(
     parts: Parts,
     running: Running,
@@ -351,7 +335,6 @@ async def _end(
         raise outcome
     await _end_progress(parts, running)
     await _end_log(parts, running)
-    await _end_progress(parts, running)
     database, run_id, epoch = parts.database, running.id, running.epoch
     exit_code = running.output.exit_code if running.output else None
     if isinstance(outcome, HandedOff):

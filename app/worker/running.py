@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-import time
 from collections.abc import Iterator
 from uuid import UUID
 
@@ -18,7 +17,6 @@ class Running:
     def __init__(self, claimed: ClaimedRun, clock: LeaseClock) -> None:
         self.claimed = claimed
         self.clock = clock
-        self.began_at = time.monotonic()
         self.counters = Counters()
         self.output: Output | None = None
         self.reason: GatewayError | None = None
