@@ -84,11 +84,15 @@ class Restore:
             await self.watch.traced(execution.trace)
             try:
                 async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(pump_stderr(execution, self.output))
-                    tasks.create_task(pump_stdout_tail(execution, self.output))
-                    await self._feed(execution, first, queue)
+                    stderr = tasks.create_task(pump_stderr(execution, self.output))
+                    stdout = tasks.create_task(pump_stdout_tail(execution, self.output))
+                    unread = await self._feed(execution, first, queue)
                     # What the command left behind must not hold the log open.
                     await execution.kill()
+                    # A failure is told only once all that the command said about it was read.
+                    await stderr
+                    await stdout
+                    self._refuse_unread(unread)
             except BaseException:
                 # Dead before its input is let go: it must not take a cut stream for a whole one.
                 await execution.kill()
@@ -98,7 +102,8 @@ class Restore:
 
     async def _feed(
         self, execution: Execution, first: bytes | None, queue: asyncio.Queue[bytes | None]
-    ) -> None:
+    ) -> int:
+        """Deliver until all was read or the command exits; returns the bytes left unread."""
         await self.watch.phase(RestorePhase.TRANSFERRING)
         async with asyncio.TaskGroup() as tasks:
             deliver = tasks.create_task(self._deliver(execution, first, queue))
@@ -110,10 +115,10 @@ class Restore:
                 unread = self.size - self.counters.bytes_delivered
                 if unread:
                     deliver.cancel()
-                    self._refuse_unread(unread)
+                    return unread
             unread = await deliver
             self.output.exit = await exited
-            self._refuse_unread(unread)
+        return unread
 
     def _refuse_unread(self, unread: int) -> None:
         """Raise where the command failed or did not take everything."""

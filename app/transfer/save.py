@@ -129,10 +129,12 @@ class Save:
                 pump = _StdoutPump(execution, upload, hasher, threads, self)
                 stdout = tasks.create_task(pump.run())
                 self.output.exit = await execution.wait()
-                await self._wait_for_end(pump, stdout)
+                ended = await self._wait_for_end(pump, stdout)
                 # What the command left behind must not hold the log open.
                 await execution.kill()
+                # A failure is told only once all that the command said about it was read.
                 await stderr
+                self._check_end(ended=ended)
         except BaseExceptionGroup as group:
             raise first_cause(group) from None
         if hasher.size < self.min_bytes:
@@ -141,21 +143,26 @@ class Save:
                 f" {self.min_bytes}."
             )
 
-    async def _wait_for_end(self, pump: "_StdoutPump", stdout: asyncio.Task[None]) -> None:
+    async def _wait_for_end(self, pump: "_StdoutPump", stdout: asyncio.Task[None]) -> bool:
         """Let the output end after the exit. A slow B2 may take its time, an open pipe may not."""
-        assert self.output.exit is not None
         at_exit, waited = self.counters.bytes_read, 0.0
         while not stdout.done():
             await asyncio.wait({stdout}, timeout=TICK_SECONDS)
             waited += TICK_SECONDS if pump.waits_for_command else 0.0
             grown = self.counters.bytes_read - at_exit
             if waited >= self.close_seconds or grown > LEFT_IN_PIPES_BYTES:
-                check_exit(self.output.exit, what="backup")
-                raise OutputNotClosed(
-                    "The backup command exited, but something it started kept its output open"
-                    f" for {self.close_seconds:g} s."
-                )
+                return False
+        return True
+
+    def _check_end(self, *, ended: bool) -> None:
+        """Raise where the command failed, or its output did not end with it."""
+        assert self.output.exit is not None
         check_exit(self.output.exit, what="backup")
+        if not ended:
+            raise OutputNotClosed(
+                "The backup command exited, but something it started kept its output open"
+                f" for {self.close_seconds:g} s."
+            )
 
 
 class _StdoutPump:
