@@ -27,6 +27,11 @@ from graphql import (
 from app.api.paging import DEFAULT_PAGE, LARGEST_PAGE
 
 _CEILING = 10**9
+_PHRASES = {
+    "depth": "levels of depth",
+    "directives": "directives in one place",
+    "nodes": "entries in all its lists",
+}
 _ESCAPED_NUL = re.compile(r"\\u(?:0000|\{0+\})")
 
 
@@ -231,7 +236,7 @@ def _refuse_above(name: str, found: int, limit: int) -> None:
         number = "more than 10^9" if found >= _CEILING else str(found)
         raise _refuse(
             f"{name.upper()}_LIMIT",
-            f"The operation has {number} {name}; the limit is {limit}.",
+            f"The request has {number} {_PHRASES.get(name, name)}; the limit is {limit}.",
             limit=limit,
             actual=found,
         )

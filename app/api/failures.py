@@ -8,6 +8,9 @@ from app import errors
 from app.api.context import make_id
 from app.model.runs import Requester
 
+_INTERNAL = (errors.Fenced, errors.HandedOff)
+"""Between workers only: no record ever shows them."""
+
 
 def list_codes(*roots: type[errors.GatewayError]) -> str:
     """The codes of the catalogue below these classes, for a description."""
@@ -15,7 +18,8 @@ def list_codes(*roots: type[errors.GatewayError]) -> str:
     classes = list(roots)
     while classes:
         error = classes.pop()
-        codes.add(error.code)
+        if error not in _INTERNAL:
+            codes.add(error.code)
         classes += error.__subclasses__()
     return ", ".join(f"`{code}`" for code in sorted(codes))
 

@@ -57,7 +57,9 @@ class GraphQLEndpoint:
             return _write(body, error.status, media, error.headers)
         except GatewayError as error:
             body = {"errors": [make_error(error.code, error.message)]}
-            return _write(body, 503 if error.retry else 500, media)
+            if error.retry:
+                return _write(body, 503, media, {"retry-after": "1"})
+            return _write(body, 500, media)
         return _write(answer.body, 400 if answer.refused and media == RESPONSE_JSON else 200, media)
 
     async def _answer(self, request: Request, media: str | None) -> Answer:

@@ -178,7 +178,7 @@ class _Session:
         most = self._endpoint.most_operations
         if len(self._running) >= most:
             error = make_error(
-                "OPERATIONS_LIMIT", f"At most {most} operations a socket.", limit=most
+                "SOCKET_OPERATIONS_LIMIT", f"At most {most} operations a socket.", limit=most
             )
             await self._send({"type": "error", "id": id, "payload": [error]})
             return

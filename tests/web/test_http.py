@@ -273,6 +273,7 @@ async def test_a_database_that_is_down_is_503(admin: Client, parts: Parts, owner
         ready = await http.get("/readyz")
         alive = await http.get("/healthz")
     assert (response.status_code, code_of(response)) == (503, "DATABASE_UNAVAILABLE")
+    assert response.headers["retry-after"] == "1"
     assert (ready.status_code, ready.json()["reason"]) == (503, "The database cannot be reached.")
     assert (alive.status_code, alive.json()) == (200, {"status": "alive"})
 
@@ -387,7 +388,7 @@ async def test_limits_can_be_changed(parts: Parts, client_as: ClientAs) -> None:
         response = await send(replace(client, http=http), {"query": NAME})
     assert response.json()["errors"] == [
         {
-            "message": "The operation has 2 depth; the limit is 1.",
+            "message": "The request has 2 levels of depth; the limit is 1.",
             "extensions": {"code": "DEPTH_LIMIT", "limit": 1, "actual": 2},
         }
     ]

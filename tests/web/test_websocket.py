@@ -233,7 +233,10 @@ async def test_a_socket_has_a_limit_of_operations(
         await client.subscribe("2", NAME)
         answer = await client.read()
     assert answer["id"] == "2"
-    assert answer["payload"][0]["extensions"] == {"code": "OPERATIONS_LIMIT", "limit": 1}
+    assert answer["payload"][0]["extensions"] == {
+        "code": "SOCKET_OPERATIONS_LIMIT",
+        "limit": 1,
+    }
 
 
 async def test_a_message_over_the_limit_closes_with_1009(parts: Parts) -> None:
