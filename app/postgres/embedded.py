@@ -297,6 +297,9 @@ class EmbeddedPostgres:
         tries = 20
         while True:
             tries -= 1
+            # Statements that failed are in it, with what they held: nobody else may read it.
+            self.log.touch(mode=0o600)
+            self.log.chmod(0o600)
             with self.log.open("ab") as log:
                 self._log_start = log.tell()
                 self._process = subprocess.Popen(  # noqa: ASYNC220, S603 - must fork from this thread

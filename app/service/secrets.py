@@ -20,7 +20,7 @@ from app.model.integrations import SealedAccess, StorageAccess
 KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
 _FORMAT: Final = 1
-_KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
+_KEY_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 def make_key() -> str:
