@@ -26,7 +26,6 @@ class EmbeddedB2:
         self._folder = folder
         self._port = 0
         self._process: asyncio.subprocess.Process | None = None
-        self._stopping = False
         self.url = ""
 
     async def start(self) -> None:
@@ -52,23 +51,19 @@ class EmbeddedB2:
         self.url, self._port = told["url"], told["port"]
 
     async def watch(self) -> None:
-        """Start it again whenever it ends, until cancelled."""
+        """Start it again whenever it ends, and go on trying, until cancelled."""
         while True:
             assert self._process is not None
             code = await self._process.wait()
-            if self._stopping:
-                return
             log.warning("the embedded B2 ended and is started again", exit_code=code)
             await asyncio.sleep(PAUSE_SECONDS)
             try:
                 await self.start()
             except StartError as error:
                 log.warning("the embedded B2 could not be started", error=error.message)
-                self._stopping = False
 
     async def stop(self) -> None:
         """End the process; what it has stored stays."""
-        self._stopping = True
         process = self._process
         if process is None or process.returncode is not None:
             return

@@ -9,7 +9,10 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 from uuid import UUID
+
+import structlog
 
 from app import __version__
 from app.api.context import Parts as ApiParts
@@ -34,6 +37,10 @@ USER_AGENT = f"backup-gateway/{__version__}"
 HASHING_THREADS = 4
 GATEWAY_CONNECTIONS = 20
 SPARE_WORKER_CONNECTIONS = 6
+UNREAD_MILLISECONDS = 20_000
+"""After this long a connection ends whose peer takes nothing of what was sent."""
+
+log = structlog.get_logger()
 
 
 def make_sealer(settings: Settings, stored: list[str] | None) -> Sealer:
@@ -113,6 +120,8 @@ async def make_worker_parts(
             max_size=settings.runs + SPARE_WORKER_CONNECTIONS,
         ) as database:
             roots = await find_roots(settings, database, demo)
+            if roots.warning:
+                log.warning(roots.warning)
 
             def find_executor(instance: Instance) -> Executor:
                 folder = instance.folder or "."
@@ -131,10 +140,21 @@ async def make_worker_parts(
                 times=_read_times(settings),
                 runs=settings.runs,
                 runs_per_hub=settings.runs_per_hub,
+                hidden=_find_hidden(settings, dsn),
             )
     finally:
         await buckets.aclose()
         threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _find_hidden(settings: Settings, dsn: str) -> dict[str, str]:
+    """The operator's secrets, which a command of a worker that is not root could find and print."""
+    hidden = {}
+    if password := urlsplit(dsn).password:
+        hidden["DATABASE_URL"] = unquote(password)
+    for key in settings.secret_key:
+        hidden[f"BACKUP_GATEWAY_SECRET_KEY {key.id}"] = base64.b64encode(key.key).decode()
+    return hidden
 
 
 def _read_times(settings: Settings) -> Times:
@@ -144,6 +164,7 @@ def _read_times(settings: Settings) -> Times:
         give_up=settings.lease_give_up_seconds,
         drain=settings.drain.total_seconds(),
         output_close=settings.output_close_seconds,
+        delete_grace=settings.delete_grace,
         keep_ended=settings.keep_ended,
     )
 
@@ -157,6 +178,9 @@ def bind(host: str, port: int) -> socket.socket:
         raise StartError(f"HOST={host} is no address of this machine: {error.strerror}.") from error
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Connections inherit it. Without it one whose reader has stopped stays for hours.
+        if timeout := getattr(socket, "TCP_USER_TIMEOUT", None):
+            listening.setsockopt(socket.IPPROTO_TCP, timeout, UNREAD_MILLISECONDS)
         listening.bind(address)
         listening.listen(1024)
     except OSError as error:

@@ -1,9 +1,11 @@
 """`up`: gateway and worker in one process, with PostgreSQL, B2 and a demo where none is named."""
 
 import asyncio
+import contextlib
 import socket
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from uuid import UUID
 
@@ -53,8 +55,14 @@ class _Embedded:
 def up(settings: Settings) -> None:
     """Run everything until Ctrl-C. Raises StartError."""
     configure_logs(settings)
+    failed: StartError | None = None
     with bind(settings.host, settings.port) as listening:
-        asyncio.run(_up(settings, listening))
+        try:
+            asyncio.run(_up(settings, listening))
+        except* StartError as group:
+            failed = _first(group)
+    if failed is not None:  # raised above it would be put into a group again
+        raise failed
 
 
 async def _up(settings: Settings, listening: socket.socket) -> None:
@@ -156,7 +164,7 @@ async def _make_demo(
         hub_id = await find_demo(owner)
         stored = read_credentials(home)
         if hub_id is not None and home.demo_is_made.exists():
-            if stored is not None:
+            if stored is not None and await _is_key_of(gateway, hub_id, stored.token):
                 return hub_id, stored.token
             _, token = await keys.create_key(owner, hub_id=hub_id, name="demo", role=Role.ADMIN)
             return hub_id, token
@@ -165,6 +173,12 @@ async def _make_demo(
         hub_id, token = await make_demo(owner, gateway, key, sealer=sealer, host=settings.host_name)
         write_private(home.demo_is_made, "")
         return hub_id, token
+
+
+async def _is_key_of(gateway: Database, hub_id: UUID, token: str) -> bool:
+    """Say if the stored token still works: it may be revoked, or of a database that is gone."""
+    principal = await keys.authenticate(gateway, token)
+    return principal is not None and principal.hub_id == hub_id
 
 
 async def _migrate(settings: Settings, dsn: str) -> None:
@@ -194,4 +208,13 @@ def _greet(url: str, token: str | None, home: Path) -> None:
 
 
 def _show_host(host: str) -> str:
+    """The host as an address that can be called: one that stands for all is none."""
+    with contextlib.suppress(ValueError):
+        if (address := ip_address(host)).is_unspecified:
+            host = "127.0.0.1" if address.version == 4 else "::1"  # noqa: PLR2004
     return f"[{host}]" if ":" in host else host
+
+
+def _first(group: BaseExceptionGroup[StartError]) -> StartError:
+    error = group.exceptions[0]
+    return error if isinstance(error, StartError) else _first(error)
