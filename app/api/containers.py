@@ -250,7 +250,7 @@ class ContainerQueries:
     ) -> Connection[Container]:
         context = info.context
         wanted = _read_filter(filter)
-        scope = describe_list("containers", order_by, wanted)
+        scope = describe_list(f"containers:{context.hub_id}", order_by, wanted)
         page = read_page(scope, order_by, first=first, after=after, last=last, before=before)
         async with context.read() as connection:
             found = await queries.page(connection, context.hub_id, wanted, page)

@@ -44,7 +44,7 @@ class Hub(Node):
     ) -> Connection[Integration]:
         context = info.context
         wanted = IntegrationFilter()
-        scope = describe_list("hub.integrations", order_by, wanted)
+        scope = describe_list(f"hub.integrations:{context.hub_id}", order_by, wanted)
         page = read_page(scope, order_by, first=first, after=after, last=last, before=before)
         async with context.read() as connection:
             found = await integrations_queries.page(connection, context.hub_id, wanted, page)

@@ -45,6 +45,7 @@ class SocketEndpoint:
         deadline_seconds: float,
         init_seconds: float = 10,
         send_seconds: float = 3,
+        recheck_seconds: float = 30,
         most_operations: int = 100,
     ) -> None:
         self.operations = operations
@@ -52,6 +53,7 @@ class SocketEndpoint:
         self.deadline_seconds = deadline_seconds
         self.init_seconds = init_seconds
         self.send_seconds = send_seconds
+        self.recheck_seconds = recheck_seconds
         self.most_operations = most_operations
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -161,9 +163,22 @@ class _Session:
         if principal is None:
             raise _Closed(_UNAUTHORIZED, "Unauthorized")
         self._principal = principal
+        tasks.create_task(self._recheck(given))
         if principal.expires_at is not None:
             tasks.create_task(_expire(principal.expires_at.timestamp() - time.time()))
         await self._send({"type": "connection_ack"})
+
+    async def _recheck(self, given: object) -> None:
+        """End the socket of a key that was revoked meanwhile."""
+        while True:
+            await asyncio.sleep(self._endpoint.recheck_seconds)
+            try:
+                principal = await find_principal(self._endpoint.operations.parts.database, given)
+            except GatewayError:
+                # Nobody knows: the next time tells.
+                continue
+            if principal is None:
+                raise _Closed(_UNAUTHORIZED, "Unauthorized")
 
     async def _begin(self, message: dict[str, Any], tasks: asyncio.TaskGroup) -> None:
         id = _read_id(message)

@@ -137,7 +137,7 @@ async def test_what_is_no_page_is_refused_with_its_limit(
 
 
 async def test_a_cursor_belongs_to_its_list_order_and_filter(
-    admin: Client, gateway_database: Database
+    admin: Client, stranger: Client, gateway_database: Database
 ) -> None:
     await make_containers(gateway_database, admin, 2)
     cursor = (await admin.ask(PAGE, first=1))["containers"]["pageInfo"]["endCursor"]
@@ -150,6 +150,8 @@ async def test_a_cursor_belongs_to_its_list_order_and_filter(
     ):
         [error] = await admin.fail(PAGE, **arguments)
         assert error["extensions"] == refusal
+    [error] = await stranger.fail(PAGE, after=cursor)
+    assert error["extensions"] == refusal
     [error] = await admin.fail(
         "query($after: String) { containers(after: $after, orderBy: OLDEST_FIRST, "
         "filter: {stateful: true}) { nodes { id } } }",

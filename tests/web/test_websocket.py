@@ -1,6 +1,7 @@
 """graphql-transport-ws: messages, close codes, and what one client cannot do to the others."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -258,6 +259,35 @@ async def test_a_key_that_expires_closes_with_4401(
     async with open_socket(place) as opened:
         await opened.init(client.token)
         assert await opened.wait_closed() == (4401, "The API key has expired")
+
+
+async def test_a_key_that_is_revoked_closes_with_4401(
+    parts: Parts, admin: Client, open_restore: str, owner: Database
+) -> None:
+    async with (
+        serve(make_app(parts, recheck_seconds=0.05)) as place,
+        open_socket(place) as opened,
+    ):
+        await opened.init(admin.token)
+        await opened.subscribe("1", FOLLOW, id=open_restore)
+        assert (await opened.read())["type"] == "next"
+        async with owner.connection() as connection:
+            statement = "update api_keys set revoked_at = now() where id = $1"
+            await connection.execute(statement, admin.principal.key_id)
+        assert await opened.wait_closed() == (4401, "Unauthorized")
+
+
+async def test_a_server_that_stops_closes_with_1012(
+    app: Starlette, admin: Client, open_restore: str
+) -> None:
+    """Clients come again after this code."""
+    async with contextlib.AsyncExitStack() as stack:
+        async with serve(app) as place:
+            opened = await stack.enter_async_context(open_socket(place))
+            await opened.init(admin.token)
+            await opened.subscribe("1", FOLLOW, id=open_restore)
+            assert (await opened.read())["type"] == "next"
+        assert (await opened.wait_closed())[0] == 1012
 
 
 async def test_a_query_over_a_socket_has_a_deadline(parts: Parts, admin: Client) -> None:
