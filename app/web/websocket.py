@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import aclosing
 from typing import Any
 from urllib.parse import urlsplit
@@ -46,6 +46,7 @@ class SocketEndpoint:
         init_seconds: float = 10,
         send_seconds: float = 3,
         recheck_seconds: float = 30,
+        clock: Callable[[], float] = time.time,
         most_operations: int = 100,
     ) -> None:
         self.operations = operations
@@ -54,6 +55,7 @@ class SocketEndpoint:
         self.init_seconds = init_seconds
         self.send_seconds = send_seconds
         self.recheck_seconds = recheck_seconds
+        self.clock = clock
         self.most_operations = most_operations
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -165,7 +167,8 @@ class _Session:
         self._principal = principal
         tasks.create_task(self._recheck(given))
         if principal.expires_at is not None:
-            tasks.create_task(_expire(principal.expires_at.timestamp() - time.time()))
+            seconds = principal.expires_at.timestamp() - self._endpoint.clock()
+            tasks.create_task(_expire(seconds))
         await self._send({"type": "connection_ack"})
 
     async def _recheck(self, given: object) -> None:

@@ -39,6 +39,11 @@ async def logged_http(
         yield client
 
 
+def is_ours(statement: str) -> bool:
+    """One of db/queries: these are in lower case, the driver's own are not."""
+    return statement.startswith("select") and "set_config" not in statement
+
+
 async def test_a_list_of_many_takes_as_many_statements_as_a_list_of_one(
     *,
     admin: Client,
@@ -60,17 +65,18 @@ async def test_a_list_of_many_takes_as_many_statements_as_a_list_of_one(
     async def count() -> int:
         logged_database.statements.clear()
         await client.ask(EVERYTHING)
-        return len(logged_database.statements)
+        # Binding to the hub and learning types depend on which connections the pool has.
+        return len([text for text in logged_database.statements if is_ours(text)])
 
     await add()
-    await count()  # The first one also binds connections to the hub.
     one = await count()
     for _ in range(5):
         await add()
     many = await count()
     data = await client.ask(EVERYTHING)
     assert len(data["containers"]["nodes"]) == 6
-    assert many == one, logged_database.statements
+    # More statements are a change to explain.
+    assert (one, many) == (26, 26), logged_database.statements
 
 
 async def test_a_total_is_counted_only_when_asked_for(

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -248,15 +249,17 @@ async def test_a_message_over_the_limit_closes_with_1009(parts: Parts) -> None:
 
 
 async def test_a_key_that_expires_closes_with_4401(
-    place: str, client_as: ClientAs, owner: Database
+    parts: Parts, client_as: ClientAs, owner: Database
 ) -> None:
+    """It is good for an hour by the database, and almost over by the endpoint's clock."""
     client = await client_as(Role.VIEWER)
     async with owner.connection() as connection:
         await connection.execute(
-            "update api_keys set expires_at = now() + interval '0.3 seconds' where id = $1",
+            "update api_keys set expires_at = now() + interval '1 hour' where id = $1",
             client.principal.key_id,
         )
-    async with open_socket(place) as opened:
+    app = make_app(parts, clock=lambda: time.time() + 3599.9)
+    async with serve(app) as place, open_socket(place) as opened:
         await opened.init(client.token)
         assert await opened.wait_closed() == (4401, "The API key has expired")
 
