@@ -7,6 +7,7 @@ from typing import Protocol
 from app.errors import CommandFailed, CommandKilled, GatewayError
 from app.executor.port import Execution, Exit
 from app.model.logs import Redactor, StderrLog, StdoutTail
+from app.storage.port import Upload
 
 READ_BYTES = 1024 * 1024
 
@@ -16,8 +17,13 @@ class Counters:
     """Bytes so far; written by the transfer, read at any time by whoever shows progress."""
 
     bytes_read: int = 0
-    bytes_stored: int = 0
     bytes_delivered: int = 0
+    upload: Upload | None = None
+
+    @property
+    def bytes_stored(self) -> int:
+        """Parts are confirmed in the background, also while the command writes nothing."""
+        return 0 if self.upload is None else self.upload.bytes_stored
 
 
 class Output:

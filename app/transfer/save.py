@@ -78,6 +78,7 @@ class Save:
         upload = await storage.start_upload(
             self.object_name, info=self.info, on_file_id=self.watch.upload_started
         )
+        self.counters.upload = upload
         try:
             hasher = ChunkHasher()
             await self._stream(execution, upload, hasher, threads)
@@ -86,7 +87,6 @@ class Save:
             await execution.kill()
             await upload.cancel()
             raise
-        self.counters.bytes_stored = stored.size
         try:
             return await self._prove(storage, stored, hasher)
         except BaseException:
@@ -196,5 +196,4 @@ class _StdoutPump:
             finally:
                 # The hasher is never fed by two threads at a time.
                 await asyncio.shield(hashed)
-            counters.bytes_stored = self._upload.bytes_stored
             self.waits_for_command = True

@@ -164,6 +164,7 @@ def _read_times(settings: Settings) -> Times:
         give_up=settings.lease_give_up_seconds,
         drain=settings.drain.total_seconds(),
         output_close=settings.output_close_seconds,
+        delete_grace=settings.delete_grace,
         keep_ended=settings.keep_ended,
     )
 

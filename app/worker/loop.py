@@ -68,7 +68,8 @@ class Worker:
             async with asyncio.TaskGroup() as runs:
                 duties = [
                     runs.create_task(self._sweep(runs)),
-                    runs.create_task(self._sweep_slowly()),
+                    runs.create_task(self._end_what_is_over()),
+                    runs.create_task(self._prune()),
                     runs.create_task(self._duty("duty:reclaims", reclaim.carry_out_due)),
                     runs.create_task(self._duty("duty:integrations", probe.carry_out_due)),
                 ]
@@ -146,12 +147,20 @@ class Worker:
 
         await self._repeat("duty:runs", self._parts.times.sweep, look)
 
-    async def _sweep_slowly(self) -> None:
+    async def _end_what_is_over(self) -> None:
         async def look() -> int:
             await sweep.end_what_is_over(self._parts)
+            await sweep.free_instances(self._parts)
             return 0
 
         await self._repeat("duty:sweep", self._parts.times.sweep, look)
+
+    async def _prune(self) -> None:
+        async def look() -> int:
+            await sweep.prune(self._parts)
+            return 0
+
+        await self._repeat("duty:prune", self._parts.times.prune, look)
 
     async def _duty(self, topic: str, carry_out_due: Callable[[Parts], Awaitable[int]]) -> None:
         await self._repeat(topic, self._parts.times.sweep, lambda: carry_out_due(self._parts))

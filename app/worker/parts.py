@@ -25,10 +25,11 @@ class Times:
     """Without a renewal for so long a worker ends its commands, before others may take over."""
     progress: float = 0.25
     sweep: float = 2
-    slow_sweep: float = 30
     drain: float = 30
     output_close: float = 10
     owner_lost: float = 600
+    delete_grace: timedelta = timedelta(hours=1)
+    prune: float = 3600
     keep_ended: timedelta = timedelta(days=90)
 
 

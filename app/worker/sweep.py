@@ -2,11 +2,18 @@
 
 from datetime import timedelta
 
+import structlog
+
+from app.errors import RunError
 from app.service import sweeps
 from app.worker.parts import Parts
 
+BATCH = 10
+
 DEADLINE_MARGIN = timedelta(seconds=30)
 """The owner ends a run at its deadline; after this a sweep does."""
+
+log = structlog.get_logger()
 
 
 async def end_what_is_over(parts: Parts) -> None:
@@ -19,8 +26,26 @@ async def end_what_is_over(parts: Parts) -> None:
     await sweeps.end_unstarted(database)
     await sweeps.end_past_deadline(database, DEADLINE_MARGIN)
     await sweeps.end_owner_lost(database, timedelta(seconds=parts.times.owner_lost))
-    await sweeps.finish_container_deletions(database)
+    await sweeps.finish_container_deletions(database, parts.times.delete_grace)
     await sweeps.finish_instance_deletions(database)
+
+
+async def free_instances(parts: Parts) -> None:
+    """Kill what lost owners left running at our places; then their instances can be reached.
+
+    Raises DatabaseUnavailable.
+    """
+    for left in await sweeps.left_behind(parts.database, parts.places, BATCH):
+        leftover = left.leftover
+        try:
+            executor = parts.executor_of(left.instance)
+            await executor.kill_leftovers(leftover.trace or {}, leftover.run_mark)
+        except RunError as error:
+            log.warning(
+                "an instance cannot be freed", instance=str(left.instance.id), code=error.code
+            )
+            continue
+        await sweeps.free_instance(parts.database, left)
 
 
 async def prune(parts: Parts) -> None:

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
-SLOW_SAVE = "i=0; while [ $i -lt 40 ]; do head -c 500000 /dev/zero; sleep 0.1; i=$((i+1)); done"
+# A save that is in the middle for as long as the test wants; its first parts are stored.
+HELD_SAVE = """head -c 40000000 /dev/zero
+until [ -e go ]; do sleep 0.1; done
+head -c 16000000 /dev/zero"""
 COMMITTING = {
     "plain": "cat > got; echo COMMITTED > done",
     "setsid": "setsid -w sh -c 'cat > got; echo COMMITTED > done'",
@@ -16,7 +19,7 @@ SIZE = 40_000_000
 
 
 async def _until(product, kind, identifier, condition):
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not condition(found := await getattr(product, kind)(identifier)):
             await asyncio.sleep(0.02)
     return found
@@ -38,21 +41,27 @@ async def _restoring(product, load):
     return backup["id"]
 
 
+def _go(load):
+    """Let the held save go on."""
+    (load.folder(1) / "go").touch()
+
+
 def _delivered(restore):
     return restore["progress"]["bytesDelivered"] > 0
 
 
 @pytest.mark.timeout(120)  # waits for leases, and processes start
 async def test_a_killed_workers_save_is_done_again_by_another(product):
-    load = await product.workload("db", backup=SLOW_SAVE, instances=1)
+    load = await product.workload("db", backup=HELD_SAVE, instances=1)
     async with product.worker_process() as first:
         backup_id = await _saving(product, load)
         await first.kill()
     await product.no_processes(seconds=5)
+    _go(load)
     async with product.worker_process():
         backup = await product.backup_ended(backup_id)
     assert backup["state"] == "LIVE"
-    assert backup["sizeBytes"] == 20_000_000
+    assert backup["sizeBytes"] == 56_000_000
     assert backup["target"]["path"].endswith("-2")
     async with product.working():
         await product.nothing_left(kept=1)
@@ -84,12 +93,13 @@ async def test_a_killed_workers_restore_never_commits_and_is_interrupted(product
 
 @pytest.mark.timeout(120)  # waits for leases, and processes start
 async def test_a_paused_workers_save_goes_to_another_and_it_writes_nothing_more(product):
-    load = await product.workload("db", backup=SLOW_SAVE, instances=1)
+    load = await product.workload("db", backup=HELD_SAVE, instances=1)
     async with product.worker_process() as first, product.worker_process() as second:
         await asyncio.sleep(2)  # both are up: either may claim
         backup_id = await _saving(product, load)
         holder, other = (first, second) if _runs_commands(first) else (second, first)
         holder.signal(signal.SIGSTOP)
+        _go(load)
         backup = await product.backup_ended(backup_id)
         assert backup["state"] == "LIVE"
         assert backup["target"]["path"].endswith("-2")
@@ -125,13 +135,14 @@ async def test_a_paused_workers_restore_is_interrupted_and_its_command_dead(prod
 
 @pytest.mark.timeout(120)  # processes start
 async def test_a_worker_that_is_told_to_stop_hands_its_save_to_another(product):
-    load = await product.workload("db", backup=SLOW_SAVE, instances=1)
+    load = await product.workload("db", backup=HELD_SAVE, instances=1)
     async with product.worker_process(BACKUP_GATEWAY_DRAIN="1s") as first:
         backup_id = await _saving(product, load)
         first.signal(signal.SIGTERM)
         assert await first.ended(20) == 0
     await product.no_processes(seconds=1)
     assert (await product.backup(backup_id))["state"] == "QUEUED"
+    _go(load)
     async with product.worker_process():
         backup = await product.backup_ended(backup_id)
     assert backup["state"] == "LIVE"
@@ -141,13 +152,12 @@ async def test_a_worker_that_is_told_to_stop_hands_its_save_to_another(product):
 
 @pytest.mark.timeout(120)  # processes start
 async def test_a_worker_that_is_told_to_stop_lets_a_short_run_end(product):
-    load = await product.workload(
-        "db", backup="head -c 3000000 /dev/zero; sleep 3; echo end", instances=1
-    )
+    load = await product.workload("db", backup=HELD_SAVE, instances=1)
     async with product.worker_process(BACKUP_GATEWAY_DRAIN="30s") as first:
-        backup_id = await product.start_backup(load)
-        await _until(product, "backup", backup_id, lambda b: b["state"] == "SAVING")
+        backup_id = await _saving(product, load)
         first.signal(signal.SIGTERM)
+        await asyncio.sleep(1)
+        _go(load)
         assert await first.ended(25) == 0
     backup = await product.backup(backup_id)
     assert backup["state"] == "LIVE"
@@ -175,7 +185,7 @@ async def test_a_worker_that_is_told_to_stop_ends_a_touched_restore_as_interrupt
 
 @pytest.mark.timeout(60)  # a slow command
 async def test_a_cancelled_save_stops_within_seconds_and_leaves_nothing(product):
-    load = await product.workload("db", backup=SLOW_SAVE, instances=1)
+    load = await product.workload("db", backup=HELD_SAVE, instances=1)
     async with product.working():
         backup_id = await _saving(product, load)
         await product.cancel_backup(backup_id)
