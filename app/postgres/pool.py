@@ -154,7 +154,9 @@ class Database:
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
         try:
-            await asyncio.wait_for(self._slots.acquire(), ACQUIRE_SECONDS)
+            # Not `wait_for`: in Python 3.11 it swallows a cancel that comes with a free place.
+            async with asyncio.timeout(ACQUIRE_SECONDS):
+                await self._slots.acquire()
         except TimeoutError as error:
             raise DatabaseUnavailable("All connections to the database are in use.") from error
         try:
