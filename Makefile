@@ -8,11 +8,12 @@ BIN := $(VENV)/bin
 RUN := $(VENV)/.stamp-run
 DEV := $(VENV)/.stamp-dev
 B2 := .venv-b2/.stamp
+CODEGEN := .venv-codegen/.stamp
 PIP := -m pip --quiet --disable-pip-version-check --no-input
 PROOFS := $(wildcard tests/test_source.py tests/test_schema.py tests/test_readme.py)
 
 # A venv knows the folder it was made in: one that was moved, or whose Python is gone, is made anew.
-$(shell for v in $(VENV) .venv-b2 .venv-pin; do \
+$(shell for v in $(VENV) .venv-b2 .venv-codegen .venv-pin; do \
 	if [ -e $$v/.place ] && { [ "$$(cat $$v/.place)" != "$(CURDIR)" ] || [ ! -x $$v/bin/python ]; }; \
 	then rm -rf $$v; fi; done)
 
@@ -22,7 +23,7 @@ $(shell for v in $(VENV) .venv-b2 .venv-pin; do \
 up: $(RUN)  ## the gateway, a worker, an embedded PostgreSQL and B2 (HOST, PORT, DATABASE_URL, BACKUP_GATEWAY_*)
 	@exec $(BIN)/backup-gateway up $(ARGS)
 
-test: $(DEV) $(B2)  ## everything that is proven; ARGS='tests/model -k retention' narrows it down
+test: $(DEV) $(B2) $(CODEGEN)  ## everything that is proven; ARGS='tests/model -k retention' narrows it down
 	@exec $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 check: $(DEV)  ## linters, types, layers, SQL, schema and README only
@@ -32,7 +33,7 @@ bench: $(DEV) $(B2)  ## figures, not verdicts
 	@exec $(BIN)/python tests/benchmarks $(ARGS)
 
 pin: .venv-pin/.stamp  ## write the requirements*.txt anew: newest versions, hashes, no addresses
-	@for name in requirements requirements-dev requirements-b2 requirements-pin; do \
+	@for name in requirements requirements-dev requirements-b2 requirements-codegen requirements-pin; do \
 		.venv-pin/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 			--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
 			--output-file $$name.txt $$name.in || exit 1; done
@@ -40,7 +41,7 @@ pin: .venv-pin/.stamp  ## write the requirements*.txt anew: newest versions, has
 tables: $(DEV)  ## write the README's tables anew from the code
 	@PYTHONPATH=. exec $(BIN)/python -m tests.readme_tables
 
-venv: $(DEV) $(B2)
+venv: $(DEV) $(B2) $(CODEGEN)
 
 define make_venv
 @[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer is needed and was not found; on Debian: apt install python3 python3-venv (or name one: make PYTHON=/path/to/python3)" >&2; exit 1; }
@@ -64,6 +65,11 @@ $(DEV): requirements-dev.txt $(RUN)
 $(B2): requirements-b2.txt
 	$(call make_venv,.venv-b2)
 	@.venv-b2/bin/python $(PIP) install --require-hashes -r requirements-b2.txt
+	@touch $@
+
+$(CODEGEN): requirements-codegen.txt
+	$(call make_venv,.venv-codegen)
+	@.venv-codegen/bin/python $(PIP) install --require-hashes -r requirements-codegen.txt
 	@touch $@
 
 .venv-pin/.stamp: requirements-pin.txt

@@ -17,10 +17,12 @@ ROOT = Path(__file__).parents[1]
 MISSING = "missing program: "
 NAMES = {
     "b2": (os.environ.get("B2_TOOL", str(ROOT / ".venv-b2/bin/b2")),),
+    "ariadne-codegen": (str(ROOT / ".venv-codegen/bin/ariadne-codegen"),),
     "chromium": ("chromium", "chromium-headless-shell", "google-chrome"),
 }
 INSTALL = {
     "b2": "make test makes it in .venv-b2",
+    "ariadne-codegen": "make test makes it in .venv-codegen",
     "root": "run as root",
 }
 
