@@ -6,6 +6,7 @@ processes of their own that a test may kill.
 
 import asyncio
 import contextlib
+import io
 import itertools
 import json
 import os
@@ -13,7 +14,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -42,6 +43,7 @@ PREFIX = "kept"
 ENDED_BACKUP = {"LIVE", "FAILED", "CANCELED", "DELETED"}
 ENDED_RESTORE = {"SUCCEEDED", "FAILED", "CANCELED"}
 PATIENCE = 60.0
+STOP_SECONDS = 40.0
 FIRST_UID = 40_000
 
 BACKUP = """id state sizeBytes sha256 exitCode error { code message }
@@ -303,23 +305,25 @@ class Product:
     # --- workers ------------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
-    async def working(self, **changes: Any) -> AsyncIterator[Worker]:
-        """A worker in this process."""
+    async def working(
+        self, *, parts: Mapping[str, Any] | None = None, **changes: Any
+    ) -> AsyncIterator[Worker]:
+        """A worker in this process; `changes` of its settings, and of its parts."""
         settings = self.settings.model_copy(update=changes)
         async with make_worker_parts(
             settings, self.owner.dsn, sealer=self.sealer, embedded_realm=None, demo=None
-        ) as parts:
-            times = replace(parts.times, sweep=0.2)
-            worker = Worker(replace(parts, times=times))
+        ) as made:
+            times = replace(made.times, sweep=0.2)
+            worker = Worker(replace(made, times=times, **(parts or {})))
             async with asyncio.TaskGroup() as tasks:
-                listener = tasks.create_task(parts.listener.run())
+                listener = tasks.create_task(made.listener.run())
                 running = tasks.create_task(worker.run())
                 try:
                     yield worker
                 finally:
                     worker.stop()
                     worker.hurry()
-                    await running
+                    await _stopped(running)
                     listener.cancel()
 
     @contextlib.asynccontextmanager
@@ -375,6 +379,18 @@ class Product:
         async with asyncio.timeout(seconds):
             while self.processes():
                 await asyncio.sleep(0.05)
+
+
+async def _stopped(running: asyncio.Task[None]) -> None:
+    """Wait for a worker's end; one that hangs says where."""
+    await asyncio.wait({running}, timeout=STOP_SECONDS)
+    if not running.done():
+        stacks = io.StringIO()
+        for task in asyncio.all_tasks():
+            task.print_stack(limit=8, file=stacks)
+        running.cancel()
+        pytest.fail(f"the worker does not stop:\n{stacks.getvalue()}")
+    running.result()
 
 
 @dataclass(kw_only=True)
@@ -441,25 +457,36 @@ def b2(tmp_path: Path) -> Iterator[LocalB2Server]:
 
 
 @pytest.fixture
+def product_settings() -> dict[str, Any]:
+    """Settings that a module's tests want otherwise."""
+    return {}
+
+
+@pytest.fixture
 async def product(
-    dsn: str, owner: Database, b2: LocalB2Server, instances_root: Path
+    dsn: str,
+    owner: Database,
+    b2: LocalB2Server,
+    instances_root: Path,
+    product_settings: dict[str, Any],
 ) -> AsyncIterator[Product]:
     """The product with a gateway; workers are started by the test."""
     key = make_key()
     hub = await hubs.create_hub(owner, "acme")
     _, token = await keys.create_key(owner, hub_id=hub.id, name="test", role=Role.ADMIN)
-    settings = Settings(
-        database_url=dsn,
-        gateway_role=GATEWAY_ROLE,
-        worker_role=WORKER_ROLE,
-        host_name=HOST,
-        b2_realm=b2.url,
-        secret_key=parse_sealing_keys(key),
-        process_roots=(ProcessRoot(hub=str(hub.id), folder=instances_root),),
-        lease_seconds=4,
-        lease_renew_seconds=0.5,
-        lease_give_up_seconds=2.5,
-    )
+    chosen = {
+        "database_url": dsn,
+        "gateway_role": GATEWAY_ROLE,
+        "worker_role": WORKER_ROLE,
+        "host_name": HOST,
+        "b2_realm": b2.url,
+        "secret_key": parse_sealing_keys(key),
+        "process_roots": (ProcessRoot(hub=str(hub.id), folder=instances_root),),
+        "lease_seconds": 4,
+        "lease_renew_seconds": 0.5,
+        "lease_give_up_seconds": 2.5,
+    }
+    settings = Settings(**(chosen | product_settings))
     sealer = Sealer([key])
     bucket_id = b2.bucket(BUCKET)
     async with make_api_parts(settings, dsn, sealer=sealer, is_embedded=False) as parts:

@@ -4,7 +4,8 @@ import httpx
 
 from app.errors import StorageUnavailable
 from app.model.integrations import Realm, StorageAccess
-from app.storage.b2 import B2Storage
+from app.storage.b2 import UPLOAD_PATIENCE, B2Storage
+from app.storage.retries import Patience
 from app.storage.threads import StorageThreads
 
 THREADS = 32
@@ -13,10 +14,18 @@ THREADS = 32
 class Buckets:
     """Opens an integration's bucket; what is open is shared by all runs of this process."""
 
-    def __init__(self, *, realm: str, embedded_realm: str | None, user_agent: str) -> None:
+    def __init__(
+        self,
+        *,
+        realm: str,
+        embedded_realm: str | None,
+        user_agent: str,
+        patience: Patience = UPLOAD_PATIENCE,
+    ) -> None:
         self._realm = realm
         self._embedded_realm = embedded_realm
         self._user_agent = user_agent
+        self._patience = patience
         self._threads = StorageThreads(THREADS)
         self._http = httpx.AsyncClient(
             timeout=httpx.Timeout(60, connect=10),
@@ -38,6 +47,7 @@ class Buckets:
                 threads=self._threads,
                 user_agent=self._user_agent,
                 http=self._http,
+                patience=self._patience,
             )
             self._open[access] = found
         return found
