@@ -153,6 +153,8 @@ async def serve(app: ASGIApp, *, send_buffer: int | None = None) -> AsyncIterato
             await asyncio.sleep(0.005)
         yield f"127.0.0.1:{bound.getsockname()[1]}"
     finally:
+        if isinstance(app, Starlette) and hasattr(app.state, "stopping"):
+            app.state.stopping.set()
         server.should_exit = True
         await task
         bound.close()

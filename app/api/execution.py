@@ -11,10 +11,15 @@ from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
 
 from app.api.context import Parts
-from app.api.documents import Limits, Prepared, prepare
+from app.api.documents import Prepared, prepare
+from app.api.limits import Limits
+from app.api.rates import Rates
 from app.api.schema import make_context, make_schema
 from app.api.top_level_errors import show_error
 from app.model.access import Principal
+
+Cost = dict[str, int]
+"""What `extensions.cost` says: points requested, the limit of one operation, what is left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +44,7 @@ class Operations:
     def __init__(self, parts: Parts, limits: Limits) -> None:
         self.parts = parts
         self.limits = limits
+        self._rates = Rates(limits.points_per_minute)
         self._schema = make_schema()
         self._lists = find_lists(self._schema.as_str())
 
@@ -55,29 +61,41 @@ class Operations:
         except GraphQLError as error:
             return Answer(body={"errors": [show_error(error, code="PARSE_FAILED")]}, refused=True)
 
-    async def execute(self, prepared: Prepared, principal: Principal) -> Answer:
-        """Carry out a query or mutation."""
+    def charge(self, prepared: Prepared, principal: Principal) -> Cost:
+        """Take an operation's points from its key. Raises RateSpent."""
+        left = self._rates.spend(principal.key_id, prepared.cost)
+        return {
+            "requested": prepared.cost,
+            "limit": self.limits.cost,
+            "left": left,
+            "perMinute": self.limits.points_per_minute,
+        }
+
+    async def execute(self, prepared: Prepared, principal: Principal, cost: Cost) -> Answer:
+        """Carry out a query or mutation that was charged."""
         result = await self._schema.execute(
             prepared.query,
             variable_values=prepared.variables,
             context_value=make_context(self.parts, principal, prepared.document),
             operation_name=prepared.operation_name,
         )
-        return _show(result)
+        return _show(result, cost)
 
     async def subscribe(
-        self, prepared: Prepared, principal: Principal
+        self, prepared: Prepared, principal: Principal, cost: Cost
     ) -> AsyncGenerator[Answer, None]:
-        """Carry out a subscription; close the generator to end it."""
+        """Carry out a subscription that was charged; close the generator to end it."""
         results: Any = await self._schema.subscribe(
             prepared.query,
             variable_values=prepared.variables,
             context_value=make_context(self.parts, principal, prepared.document),
             operation_name=prepared.operation_name,
         )
+        told: Cost | None = cost
         async with aclosing(results):
             async for result in results:
-                yield _show(result)
+                yield _show(result, told)
+                told = None  # It was paid for once.
 
 
 @cache
@@ -94,7 +112,7 @@ def find_lists(text: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def _show(result: ExecutionResult) -> Answer:
+def _show(result: ExecutionResult, cost: Cost | None) -> Answer:
     errors = result.errors or []
     # Without a path it is no field's error: nothing was carried out.
     is_early = isinstance(result, PreExecutionError) or not any(error.path for error in errors)
@@ -103,6 +121,8 @@ def _show(result: ExecutionResult) -> Answer:
     body: dict[str, Any] = {} if refused else {"data": result.data}
     if shown:
         body["errors"] = shown
+    if cost is not None:
+        body["extensions"] = {"cost": cost}
     return Answer(body=body, refused=refused)
 
 

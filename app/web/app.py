@@ -8,10 +8,11 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route, WebSocketRoute
 
 from app.api.context import Parts
-from app.api.documents import Limits
 from app.api.execution import Operations
+from app.api.limits import Limits
 from app.web.graphql import GraphQLEndpoint
 from app.web.health import Health
+from app.web.visits import Visits
 from app.web.websocket import SocketEndpoint
 
 DEADLINE_SECONDS = 30.0
@@ -29,11 +30,14 @@ def create_app(
 
     `allowed_origins`: other origins whose pages may use it; none by default.
     `deadline_seconds`: for each query and mutation; subscriptions have none.
+    `app.state.stopping` is an event to be set when the server stops: it ends the streams.
     """
-    operations = Operations(parts, limits or Limits())
+    limits = limits or Limits()
+    operations = Operations(parts, limits)
+    visits = Visits(parts, limits)
     health = Health(parts.database, parts.listen)
     sockets = SocketEndpoint(
-        operations, allowed_origins=allowed_origins, deadline_seconds=deadline_seconds
+        operations, visits, allowed_origins=allowed_origins, deadline_seconds=deadline_seconds
     )
     middleware = []
     if allowed_origins:
@@ -43,15 +47,18 @@ def create_app(
                 allow_origins=list(allowed_origins),
                 allow_methods=["GET", "POST"],
                 allow_headers=["authorization", "content-type"],
+                expose_headers=["retry-after"],
                 max_age=600,
             )
         )
-    return Starlette(
+    app = Starlette(
         routes=[
-            Route(PATH, GraphQLEndpoint(operations, deadline_seconds=deadline_seconds)),
+            Route(PATH, GraphQLEndpoint(operations, visits, deadline_seconds=deadline_seconds)),
             WebSocketRoute(PATH, sockets),
             Route("/healthz", health.tell_alive),
             Route("/readyz", health.tell_ready),
         ],
         middleware=middleware,
     )
+    app.state.stopping = visits.stopping
+    return app

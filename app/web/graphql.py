@@ -1,23 +1,27 @@
 """GraphQL over HTTP: negotiation, bodies, statuses, deadlines."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import orjson
 from graphql import OperationType
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from strawberry.http.ides import get_graphql_ide_html
 
 from app.api.documents import Prepared
-from app.api.execution import Answer, Operations
+from app.api.execution import Answer, Cost, Operations
 from app.api.top_level_errors import hide, make_error
 from app.errors import GatewayError
 from app.model.access import Principal
 from app.web.authentication import HEADER, find_principal
-from app.web.messages import BadRequest, read_json, read_request
+from app.web.messages import REFUSALS, BadRequest, explain, read_json, read_request
+from app.web.sse import EVENT_STREAM, HEARTBEAT_SECONDS, EventStream
+from app.web.visits import Visits
 
 RESPONSE_JSON = "application/graphql-response+json"
 PLAIN_JSON = "application/json"
@@ -27,52 +31,113 @@ _ACCEPTED = {
     PLAIN_JSON: PLAIN_JSON,
     "application/*": PLAIN_JSON,
     "*/*": PLAIN_JSON,
+    EVENT_STREAM: EVENT_STREAM,
 }
 
 
 class GraphQLEndpoint:
     """The ASGI application behind `/graphql` for everything but sockets."""
 
-    def __init__(self, operations: Operations, *, deadline_seconds: float) -> None:
+    def __init__(
+        self,
+        operations: Operations,
+        visits: Visits,
+        *,
+        deadline_seconds: float,
+        send_seconds: float = 3,
+        heartbeat_seconds: float = HEARTBEAT_SECONDS,
+    ) -> None:
         self._operations = operations
+        self._visits = visits
         self._deadline_seconds = deadline_seconds
+        self._send_seconds = send_seconds
+        self._heartbeat_seconds = heartbeat_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        try:
-            response = await self._respond(request)
-        except ClientDisconnect:
-            return
-        await response(scope, receive, send)
+        # What is counted while a stream lasts is counted until it has been sent.
+        with ExitStack() as visit:
+            try:
+                response = await self._respond(request, visit)
+            except ClientDisconnect:
+                return
+            await response(scope, receive, send)
 
-    async def _respond(self, request: Request) -> Response:
+    async def _respond(self, request: Request, visit: ExitStack) -> ASGIApp:
         media = negotiate(request.headers.get("accept", ""))
         try:
             _check_method(request)
             if wants_page(request):
                 return HTMLResponse(get_graphql_ide_html(), headers={"vary": "Accept"})
-            answer = await self._answer(request, media)
-        except BadRequest as error:
-            body = {"errors": [make_error(error.code, error.message, **error.extensions)]}
-            return _write(body, error.status, media, error.headers)
+            return await self._answer(request, media, visit)
+        except REFUSALS as refusal:
+            return _refuse(explain(refusal), media)
         except GatewayError as error:
             body = {"errors": [make_error(error.code, error.message)]}
             if error.retry:
                 return _write(body, 503, media, {"retry-after": "1"})
             return _write(body, 500, media)
-        return _write(answer.body, 400 if answer.refused and media == RESPONSE_JSON else 200, media)
 
-    async def _answer(self, request: Request, media: str | None) -> Answer:
+    async def _answer(self, request: Request, media: str | None, visit: ExitStack) -> ASGIApp:
         if media is None:
             raise BadRequest(
-                406, "NOT_ACCEPTABLE", f"Accept must allow {RESPONSE_JSON} or {PLAIN_JSON}."
+                406,
+                "NOT_ACCEPTABLE",
+                f"Accept must allow {RESPONSE_JSON}, {PLAIN_JSON} or {EVENT_STREAM}.",
             )
         principal = await self._authenticate(request)
         prepared = self._operations.prepare(read_request(await self._read(request)))
+        if media == EVENT_STREAM:
+            return self._stream(request, prepared, principal, visit)
+        if isinstance(prepared, Prepared):
+            _check_kind(request, prepared)
+            cost = self._operations.charge(prepared, principal)
+            answer = await self._carry_out(request, prepared, principal, cost)
+        else:
+            answer = prepared
+        status = 400 if answer.refused and media == RESPONSE_JSON else 200
+        return _write(answer.body, status, media)
+
+    def _stream(
+        self,
+        request: Request,
+        prepared: Prepared | Answer,
+        principal: Principal,
+        visit: ExitStack,
+    ) -> EventStream:
+        """The response that carries an operation of whatever kind as events."""
+        visit.enter_context(self._visits.connection())
         if not isinstance(prepared, Prepared):
-            return prepared
-        _check_kind(request, prepared)
-        return await self._carry_out(request, prepared, principal)
+            answers = _tell(prepared)
+        else:
+            _check_get(request, prepared)
+            if prepared.kind is OperationType.SUBSCRIPTION:
+                visit.enter_context(self._visits.subscription(principal))
+                cost = self._operations.charge(prepared, principal)
+                answers = self._operations.subscribe(prepared, principal, cost)
+            else:
+                cost = self._operations.charge(prepared, principal)
+                answers = self._tell_result(prepared, principal, cost)
+        given = request.headers.get(HEADER)
+        return EventStream(
+            answers,
+            wait_until_invalid=partial(self._visits.wait_until_invalid, principal, given),
+            stopping=self._visits.stopping,
+            send_seconds=self._send_seconds,
+            heartbeat_seconds=self._heartbeat_seconds,
+        )
+
+    async def _tell_result(
+        self, prepared: Prepared, principal: Principal, cost: Cost
+    ) -> AsyncGenerator[Answer, None]:
+        seconds = self._deadline_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                answer = await self._operations.execute(prepared, principal, cost)
+        except TimeoutError:
+            error = make_error("TIME_LIMIT", _describe_deadline(seconds), limit=seconds)
+            answer = Answer(body={"errors": [error]}, refused=True)
+        yield answer
 
     async def _authenticate(self, request: Request) -> Principal:
         database = self._operations.parts.database
@@ -96,17 +161,21 @@ class GraphQLEndpoint:
             body += chunk
             if len(body) > limit:
                 raise BadRequest(
-                    413, "BODY_LIMIT", f"The body is larger than {limit} bytes.", limit=limit
+                    413,
+                    "BODY_LIMIT",
+                    f"The body is larger than {limit} bytes.",
+                    limit=limit,
+                    actual=_find_size(request, len(body)),
                 )
         return read_json(bytes(body))
 
     async def _carry_out(
-        self, request: Request, prepared: Prepared, principal: Principal
+        self, request: Request, prepared: Prepared, principal: Principal, cost: Cost
     ) -> Answer:
         """Execute until the deadline, or until the client goes."""
         seconds = self._deadline_seconds
         async with asyncio.TaskGroup() as tasks:
-            operation = tasks.create_task(self._operations.execute(prepared, principal))
+            operation = tasks.create_task(self._operations.execute(prepared, principal, cost))
             watch = tasks.create_task(_wait_until_gone(request))
             await asyncio.wait(
                 {operation, watch}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
@@ -118,9 +187,7 @@ class GraphQLEndpoint:
             return operation.result()
         if is_gone:
             raise ClientDisconnect
-        raise BadRequest(
-            503, "TIME_LIMIT", f"The operation took longer than {seconds:g} s.", limit=seconds
-        )
+        raise BadRequest(503, "TIME_LIMIT", _describe_deadline(seconds), limit=seconds)
 
 
 def negotiate(accept: str) -> str | None:
@@ -180,13 +247,32 @@ def _check_kind(request: Request, prepared: Prepared) -> None:
     if prepared.kind is OperationType.SUBSCRIPTION:
         raise BadRequest(
             400,
-            "SUBSCRIPTION_NEEDS_SOCKET",
-            "Subscriptions are served over a WebSocket, by the protocol graphql-transport-ws.",
+            "SUBSCRIPTION_NEEDS_STREAM",
+            f"Subscriptions are served over a WebSocket, by the protocol graphql-transport-ws, and "
+            f"as events, where Accept is {EVENT_STREAM}.",
         )
+    _check_get(request, prepared)
+
+
+def _check_get(request: Request, prepared: Prepared) -> None:
     if prepared.kind is OperationType.MUTATION and request.method == "GET":
         raise BadRequest(
             405, "METHOD_NOT_ALLOWED", "A mutation must be sent by POST.", headers={"allow": "POST"}
         )
+
+
+def _find_size(request: Request, read: int) -> int:
+    """The size of a body that is too large: as the client says it, or what was read of it."""
+    said = request.headers.get("content-length", "")
+    return max(read, int(said)) if said.isdecimal() and len(said) < len(str(2**63)) else read
+
+
+def _describe_deadline(seconds: float) -> str:
+    return f"The operation took longer than {seconds:g} s."
+
+
+async def _tell(answer: Answer) -> AsyncGenerator[Answer, None]:
+    yield answer
 
 
 def _read_parameters(parameters: Mapping[str, str]) -> dict[str, Any]:
@@ -204,6 +290,11 @@ async def _wait_until_gone(request: Request) -> None:
         pass
 
 
+def _refuse(error: BadRequest, media: str | None) -> Response:
+    body = {"errors": [make_error(error.code, error.message, **error.extensions)]}
+    return _write(body, error.status, media, error.headers)
+
+
 def _write(
     body: Mapping[str, Any],
     status: int,
@@ -217,6 +308,6 @@ def _write(
     return Response(
         content,
         status_code=status,
-        media_type=f"{media or PLAIN_JSON}; charset=utf-8",
+        media_type=f"{RESPONSE_JSON if media == RESPONSE_JSON else PLAIN_JSON}; charset=utf-8",
         headers={"vary": "Accept", "cache-control": "no-store", **(headers or {})},
     )

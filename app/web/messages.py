@@ -6,6 +6,8 @@ from typing import Any
 import orjson
 
 from app.api.execution import Request
+from app.api.rates import RateSpent
+from app.web.visits import TooMany
 
 
 class BadRequest(Exception):
@@ -26,6 +28,34 @@ class BadRequest(Exception):
         self.message = message
         self.headers = dict(headers or {})
         self.extensions = extensions
+
+
+REFUSALS = (BadRequest, RateSpent, TooMany)
+
+
+def explain(refusal: BadRequest | RateSpent | TooMany) -> BadRequest:
+    """The refusal as every transport tells it."""
+    if isinstance(refusal, RateSpent):
+        return BadRequest(
+            429,
+            "RATE_LIMIT",
+            str(refusal),
+            headers={"retry-after": str(refusal.seconds)},
+            limit=refusal.limit,
+            actual=refusal.requested,
+            left=refusal.left,
+            retryAfter=refusal.seconds,
+        )
+    if isinstance(refusal, TooMany):
+        return BadRequest(
+            503 if refusal.of_all else 429,
+            refusal.code,
+            str(refusal),
+            headers={"retry-after": "10"},
+            limit=refusal.limit,
+            actual=refusal.actual,
+        )
+    return refusal
 
 
 def read_json(text: bytes | str) -> Any:  # noqa: ANN401 - any JSON value

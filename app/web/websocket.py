@@ -1,9 +1,8 @@
 """The protocol graphql-transport-ws: messages, close codes, bounded sends."""
 
 import asyncio
-import time
-from collections.abc import Callable, Collection
-from contextlib import aclosing
+from collections.abc import Collection
+from contextlib import ExitStack, aclosing
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,19 +17,21 @@ from app.api.top_level_errors import hide, make_error
 from app.errors import GatewayError
 from app.model.access import Principal
 from app.web.authentication import HEADER, find_authorization, find_principal
-from app.web.messages import BadRequest, read_json, read_request
+from app.web.messages import REFUSALS, BadRequest, explain, read_json, read_request
+from app.web.visits import TooMany, Visits
 
 PROTOCOL = "graphql-transport-ws"
 LONGEST_ID = 128
 
-_INTERNAL, _TOO_BIG = 1011, 1009
-_BAD, _UNAUTHORIZED, _NO_PROTOCOL, _INIT_LATE, _SAME_ID, _INIT_TWICE = (
+_TOO_BIG, _LATER = 1009, 1013
+_BAD, _UNAUTHORIZED, _NO_PROTOCOL, _INIT_LATE, _SAME_ID, _TOO_MANY, _DEFECT = (
     4400,
     4401,
     4406,
     4408,
     4409,
     4429,
+    4500,
 )
 
 
@@ -40,22 +41,20 @@ class SocketEndpoint:
     def __init__(
         self,
         operations: Operations,
+        visits: Visits,
         *,
         allowed_origins: Collection[str],
         deadline_seconds: float,
         init_seconds: float = 10,
         send_seconds: float = 3,
-        recheck_seconds: float = 30,
-        clock: Callable[[], float] = time.time,
         most_operations: int = 100,
     ) -> None:
         self.operations = operations
+        self.visits = visits
         self.allowed_origins = frozenset(allowed_origins)
         self.deadline_seconds = deadline_seconds
         self.init_seconds = init_seconds
         self.send_seconds = send_seconds
-        self.recheck_seconds = recheck_seconds
-        self.clock = clock
         self.most_operations = most_operations
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,7 +68,11 @@ class SocketEndpoint:
             await socket.close(_NO_PROTOCOL, f"Only the subprotocol {PROTOCOL} is spoken here")
             return
         await socket.accept(PROTOCOL)
-        await _Session(self, socket).run()
+        try:
+            with self.visits.connection():
+                await _Session(self, socket).run()
+        except TooMany as many:
+            await socket.close(_LATER, str(many))
 
     def _is_welcome(self, socket: WebSocket) -> bool:
         """A page of another origin must not use its visitor's network to reach us."""
@@ -97,15 +100,20 @@ class _Session:
         self._principal: Principal | None = None
         self._initialised = False
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._visit = ExitStack()
 
     async def run(self) -> None:
         closed = _Closed()
         try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._expect_init())
-                await self._receive(tasks)
+            with self._visit:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._expect_init())
+                    await self._receive(tasks)
         except* _Closed as group:
             closed = _first(group)
+        except* Exception as group:  # noqa: BLE001 - a defect ends the socket as one that is told
+            hide(group)
+            closed = _Closed(_DEFECT, "Internal error")
         if closed.code is not None:
             await self._close(closed)
 
@@ -153,7 +161,7 @@ class _Session:
 
     async def _init(self, payload: object, tasks: asyncio.TaskGroup) -> None:
         if self._initialised:
-            raise _Closed(_INIT_TWICE, "Too many initialisation requests")
+            raise _Closed(_TOO_MANY, "Too many initialisation requests")
         if payload is not None and not isinstance(payload, dict):
             raise _Closed(_BAD, "The payload must be an object")
         self._initialised = True
@@ -161,27 +169,20 @@ class _Session:
         try:
             principal = await find_principal(self._endpoint.operations.parts.database, given)
         except GatewayError:
-            raise _Closed(1013, "Try again later") from None
+            raise _Closed(_LATER, "Try again later") from None
         if principal is None:
             raise _Closed(_UNAUTHORIZED, "Unauthorized")
+        try:
+            self._visit.enter_context(self._endpoint.visits.socket(principal))
+        except TooMany as many:
+            raise _Closed(_TOO_MANY, str(many)) from None
         self._principal = principal
-        tasks.create_task(self._recheck(given))
-        if principal.expires_at is not None:
-            seconds = principal.expires_at.timestamp() - self._endpoint.clock()
-            tasks.create_task(_expire(seconds))
+        tasks.create_task(self._end_with_key(principal, given))
         await self._send({"type": "connection_ack"})
 
-    async def _recheck(self, given: object) -> None:
-        """End the socket of a key that was revoked meanwhile."""
-        while True:
-            await asyncio.sleep(self._endpoint.recheck_seconds)
-            try:
-                principal = await find_principal(self._endpoint.operations.parts.database, given)
-            except GatewayError:
-                # Nobody knows: the next time tells.
-                continue
-            if principal is None:
-                raise _Closed(_UNAUTHORIZED, "Unauthorized")
+    async def _end_with_key(self, principal: Principal, given: object) -> None:
+        reason = await self._endpoint.visits.wait_until_invalid(principal, given)
+        raise _Closed(_UNAUTHORIZED, reason)
 
     async def _begin(self, message: dict[str, Any], tasks: asyncio.TaskGroup) -> None:
         id = _read_id(message)
@@ -196,7 +197,10 @@ class _Session:
         most = self._endpoint.most_operations
         if len(self._running) >= most:
             error = make_error(
-                "SOCKET_OPERATIONS_LIMIT", f"At most {most} operations a socket.", limit=most
+                "SOCKET_OPERATIONS_LIMIT",
+                f"At most {most} operations a socket.",
+                limit=most,
+                actual=most + 1,
             )
             await self._send({"type": "error", "id": id, "payload": [error]})
             return
@@ -206,9 +210,9 @@ class _Session:
         """Answer one operation; whatever happens to it, the socket and the others go on."""
         try:
             await self._answer(id, payload, principal)
-        except BadRequest as error:
-            shown = make_error(error.code, error.message, **error.extensions)
-            await self._finish(id, [shown])
+        except REFUSALS as refusal:
+            error = explain(refusal)
+            await self._finish(id, [make_error(error.code, error.message, **error.extensions)])
         except (_Closed, asyncio.CancelledError):
             raise
         except GatewayError as error:
@@ -222,15 +226,18 @@ class _Session:
         if not isinstance(prepared, Prepared):
             await self._finish(id, prepared.body["errors"])
         elif prepared.kind is OperationType.SUBSCRIPTION:
-            async with aclosing(operations.subscribe(prepared, principal)) as answers:
-                async for answer in answers:
-                    if not await self._pass_on(id, answer):
-                        return
+            with self._endpoint.visits.subscription(principal):
+                cost = operations.charge(prepared, principal)
+                async with aclosing(operations.subscribe(prepared, principal, cost)) as answers:
+                    async for answer in answers:
+                        if not await self._pass_on(id, answer):
+                            return
             await self._finish(id)
         else:
+            cost = operations.charge(prepared, principal)
             try:
                 async with asyncio.timeout(self._endpoint.deadline_seconds):
-                    answer = await operations.execute(prepared, principal)
+                    answer = await operations.execute(prepared, principal, cost)
             except TimeoutError:
                 limit = self._endpoint.deadline_seconds
                 message = f"The operation took longer than {limit:g} s."
@@ -267,14 +274,9 @@ class _Session:
     async def _close(self, closed: _Closed) -> None:
         try:
             async with asyncio.timeout(1):
-                await self._socket.close(closed.code or _INTERNAL, closed.reason)
+                await self._socket.close(closed.code or _DEFECT, closed.reason)
         except (TimeoutError, WebSocketDisconnect, RuntimeError):
             return
-
-
-async def _expire(seconds: float) -> None:
-    await asyncio.sleep(max(0.0, seconds))
-    raise _Closed(_UNAUTHORIZED, "The API key has expired")
 
 
 def _first(group: BaseExceptionGroup[_Closed]) -> _Closed:

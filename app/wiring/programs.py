@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import structlog
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.applications import Starlette
 
 from app.service.secrets import Sealer
 from app.settings import Settings
@@ -27,6 +27,11 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 class Server(uvicorn.Server):
     """An HTTP server that leaves the signals to whoever runs it."""
 
+    def __init__(self, config: uvicorn.Config, stopping: asyncio.Event) -> None:
+        """`stopping` is set when no more is taken on: whoever streams must end then."""
+        super().__init__(config)
+        self._stopping = stopping
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
@@ -34,8 +39,12 @@ class Server(uvicorn.Server):
     def stop(self) -> None:
         self.should_exit = True
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._stopping.set()
+        await super().shutdown(sockets)
 
-def make_server(app: ASGIApp) -> Server:
+
+def make_server(app: Starlette) -> Server:
     """A server for sockets that are bound already."""
     return Server(
         uvicorn.Config(
@@ -49,7 +58,8 @@ def make_server(app: ASGIApp) -> Server:
             server_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=GRACE_SECONDS,
-        )
+        ),
+        app.state.stopping,
     )
 
 

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from graphql import GraphQLError, OperationType
 
-from app.api.documents import Limits, Prepared, prepare
+from app.api.documents import Prepared, prepare
+from app.api.limits import Limits
 from app.api.top_level_errors import show_error
 
 LISTS = frozenset({"containers", "backups", "restores", "logs"})

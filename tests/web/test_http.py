@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from app.api.context import Parts
-from app.api.documents import Limits
+from app.api.limits import Limits
 from app.model.access import Role
 from app.postgres.pool import Database
 from app.web.app import create_app
@@ -54,7 +54,7 @@ async def test_the_client_chooses_the_media_type(admin: Client, accept: str, med
     assert response.status_code == 200
     assert response.headers["content-type"] == f"{media}; charset=utf-8"
     assert "Accept" in response.headers["vary"].split(", ")
-    assert response.json() == {"data": {"viewer": {"name": admin.principal.name}}}
+    assert response.json()["data"] == {"viewer": {"name": admin.principal.name}}
 
 
 @pytest.mark.parametrize("accept", ["text/plain", "image/*", f"{PLAIN_JSON};q=0", "nonsense"])
@@ -126,9 +126,9 @@ async def test_several_operations_in_one_body_are_not_taken(admin: Client) -> No
 async def test_the_operation_name_chooses(admin: Client) -> None:
     query = "query A { viewer { name } } query B { hub { name } }"
     response = await send(admin, {"query": query, "operationName": "B"})
-    assert response.json() == {"data": {"hub": {"name": admin.hub.name}}}
+    assert response.json()["data"] == {"hub": {"name": admin.hub.name}}
     response = await send(admin, {"query": NAME, "operationName": ""})
-    assert response.json() == {"data": {"viewer": {"name": admin.principal.name}}}
+    assert response.json()["data"] == {"viewer": {"name": admin.principal.name}}
     response = await send(admin, {"query": query, "operationName": "C"})
     assert code_of(response) == "BAD_USER_INPUT"
 
@@ -164,7 +164,11 @@ async def test_other_methods_get_405(admin: Client, method: str) -> None:
 async def test_a_body_over_the_limit_gets_413(admin: Client) -> None:
     response = await send(admin, {"query": NAME + " " * 300_000})
     assert response.status_code == 413
-    assert response.json()["errors"][0]["extensions"] == {"code": "BODY_LIMIT", "limit": 262144}
+    assert response.json()["errors"][0]["extensions"] == {
+        "code": "BODY_LIMIT",
+        "limit": 262144,
+        "actual": len(orjson.dumps({"query": NAME})) + 300_000,
+    }
 
 
 async def test_queries_can_be_sent_by_get(admin: Client) -> None:
@@ -174,7 +178,7 @@ async def test_queries_can_be_sent_by_get(admin: Client) -> None:
         "operationName": "A",
     }
     response = await admin.http.get("/graphql", params=parameters, headers=headers(admin))
-    assert response.json() == {"data": {"containers": {"totalCount": 0}}}
+    assert response.json()["data"] == {"containers": {"totalCount": 0}}
     bad = await admin.http.get(
         "/graphql", params={**parameters, "variables": "{"}, headers=headers(admin)
     )
@@ -193,7 +197,7 @@ async def test_a_subscription_needs_a_socket(admin: Client) -> None:
     response = await send(
         admin, {"query": 'subscription { restoreProgress(restoreId: "x") { id } }'}
     )
-    assert (response.status_code, code_of(response)) == (400, "SUBSCRIPTION_NEEDS_SOCKET")
+    assert (response.status_code, code_of(response)) == (400, "SUBSCRIPTION_NEEDS_STREAM")
 
 
 @pytest.mark.parametrize(
@@ -378,6 +382,46 @@ async def test_other_origins_must_be_allowed(http: httpx.AsyncClient) -> None:
     stranger = await http.options("/graphql", headers={"origin": "https://evil.example", **asked})
     assert stranger.status_code == 400
     assert "access-control-allow-origin" not in stranger.headers
+
+
+async def test_an_answer_tells_what_it_costs(admin: Client) -> None:
+    query = "query($n: Int) { containers(first: $n) { nodes { id name } totalCount } }"
+    answer = await admin.post(query, {"n": 7})
+    assert answer["extensions"] == {
+        "cost": {
+            "requested": 1 + 7 * 4,
+            "limit": 50_000,
+            "left": 1_000_000 - 29,
+            "perMinute": 1_000_000,
+        }
+    }
+
+
+async def test_a_key_that_has_spent_its_rate_gets_429(parts: Parts, client_as: ClientAs) -> None:
+    client, other = await client_as(Role.VIEWER), await client_as(Role.VIEWER)
+    app = create_app(parts, limits=Limits(points_per_minute=3))
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:
+        client, other = replace(client, http=http), replace(other, http=http)
+        assert (await send(client, {"query": NAME})).status_code == 200
+        refused = await send(client, {"query": NAME})
+        assert (await send(other, {"query": NAME})).status_code == 200
+    [error] = refused.json()["errors"]
+    assert (refused.status_code, error["extensions"]["code"]) == (429, "RATE_LIMIT")
+    assert 1 <= int(refused.headers["retry-after"]) <= 20
+    assert (error["extensions"]["limit"], error["extensions"]["actual"]) == (3, 2)
+
+
+async def test_introspection_can_be_switched_off(parts: Parts, client_as: ClientAs) -> None:
+    client = await client_as(Role.VIEWER)
+    app = create_app(parts, limits=Limits(introspection=False))
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:
+        for query in ("{ __schema { description } }", '{ __type(name: "Hub") { name } }'):
+            response = await send(replace(client, http=http), {"query": query})
+            assert code_of(response) == "INTROSPECTION_DISABLED"
+        response = await send(replace(client, http=http), {"query": "{ __typename }"})
+    assert response.json()["data"] == {"__typename": "Query"}
 
 
 async def test_limits_can_be_changed(parts: Parts, client_as: ClientAs) -> None:

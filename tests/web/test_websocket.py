@@ -14,11 +14,12 @@ from starlette.routing import WebSocketRoute
 from websockets.exceptions import InvalidStatus
 
 from app.api.context import Parts
-from app.api.documents import Limits
 from app.api.execution import Operations
+from app.api.limits import Limits
 from app.model.access import Role
 from app.model.ids import encode_id
 from app.postgres.pool import Database
+from app.web.visits import Visits
 from app.web.websocket import SocketEndpoint
 from tests.builders import a_live_backup, a_queued_restore, a_stage
 from tests.graphql_server import Client, ClientAs, serve
@@ -46,8 +47,11 @@ async def open_restore(
 
 
 def make_app(parts: Parts, **options: Any) -> Starlette:
+    limits = options.pop("limits", Limits())
+    timing = {name: options.pop(name) for name in ("recheck_seconds", "clock") if name in options}
     endpoint = SocketEndpoint(
-        Operations(parts, options.pop("limits", Limits())),
+        Operations(parts, limits),
+        Visits(parts, limits, **timing),
         **{"allowed_origins": (), "deadline_seconds": 30, **options},
     )
     return Starlette(routes=[WebSocketRoute("/graphql", endpoint)])
@@ -57,11 +61,10 @@ async def test_a_query_over_a_socket_is_answered_and_completes(place: str, admin
     async with open_socket(place) as client:
         await client.init(admin.token)
         await client.subscribe("1", NAME)
-        assert await client.read() == {
-            "type": "next",
-            "id": "1",
-            "payload": {"data": {"viewer": {"name": admin.principal.name}}},
-        }
+        answer = await client.read()
+        assert (answer["type"], answer["id"]) == ("next", "1")
+        assert answer["payload"]["data"] == {"viewer": {"name": admin.principal.name}}
+        assert answer["payload"]["extensions"]["cost"]["requested"] == 2
         assert await client.read() == {"type": "complete", "id": "1"}
 
 
@@ -71,7 +74,7 @@ async def test_a_mutation_over_a_socket_is_carried_out(place: str, admin: Client
         await client.init(admin.token)
         await client.subscribe("1", query)
         answer = await client.read()
-    assert answer["payload"] == {"data": {"createContainer": {"errors": []}}}
+    assert answer["payload"]["data"] == {"createContainer": {"errors": []}}
     assert (await admin.ask("{ containers { totalCount } }"))["containers"]["totalCount"] == 1
 
 
@@ -238,6 +241,7 @@ async def test_a_socket_has_a_limit_of_operations(
     assert answer["payload"][0]["extensions"] == {
         "code": "SOCKET_OPERATIONS_LIMIT",
         "limit": 1,
+        "actual": 2,
     }
 
 
@@ -326,7 +330,11 @@ async def test_a_client_that_does_not_read_loses_its_socket(parts: Parts, admin:
     """Its buffers fill, a send waits for longer than it may, and the session ends."""
     ended = asyncio.Event()
     endpoint = SocketEndpoint(
-        Operations(parts, Limits()), allowed_origins=(), deadline_seconds=30, send_seconds=0.2
+        Operations(parts, Limits()),
+        Visits(parts, Limits()),
+        allowed_origins=(),
+        deadline_seconds=30,
+        send_seconds=0.2,
     )
 
     async def watched(scope: Any, receive: Any, send: Any) -> None:

@@ -1,0 +1,263 @@
+"""Limits: what one document may hold and cost, found in one pass before anything is carried out."""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from graphql import (
+    ArgumentNode,
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLError,
+    InlineFragmentNode,
+    IntValueNode,
+    ListValueNode,
+    ObjectValueNode,
+    OperationDefinitionNode,
+    SelectionNode,
+    SelectionSetNode,
+    ValueNode,
+    VariableNode,
+)
+
+from app.api.paging import DEFAULT_PAGE, LARGEST_PAGE
+
+INTROSPECTION_POINTS = 500
+"""What `__schema` and `__type` cost, whatever is asked of them."""
+
+_CEILING = 10**9
+_PHRASES = {
+    "depth": "levels of depth",
+    "directives": "directives in one place",
+    "nodes": "entries in all its lists",
+    "list": "entries in one list",
+    "cost": "points of cost",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How large a request may be, what its document may hold, and how much a key may ask."""
+
+    body_bytes: int = 256 * 1024
+    tokens: int = 1000
+    operations: int = 10
+    depth: int = 15
+    aliases: int = 30
+    fields: int = 500
+    directives: int = 4
+    """In one place."""
+    list: int = 1000
+    """Entries of one list in an argument or variable."""
+    nodes: int = 20_000
+    """Entries that the lists can answer, multiplied through."""
+    cost: int = 50_000
+    """Points: one a field, multiplied by the entries of the lists around it."""
+    points_per_minute: int = 1_000_000
+    """Of one key at one gateway."""
+    sockets: int = 100
+    """Open at a time, of one key at one gateway."""
+    subscriptions: int = 500
+    """Open at a time over sockets and streams, of one key at one gateway."""
+    connections: int = 5000
+    """Sockets and streams open at a time, of all keys at one gateway."""
+    introspection: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What a selection amounts to."""
+
+    depth: int = 0
+    aliases: int = 0
+    fields: int = 0
+    nodes: int = 0
+    cost: int = 0
+
+    def beside(self, other: "Size") -> "Size":
+        return Size(
+            max(self.depth, other.depth),
+            min(self.aliases + other.aliases, _CEILING),
+            min(self.fields + other.fields, _CEILING),
+            min(self.nodes + other.nodes, _CEILING),
+            min(self.cost + other.cost, _CEILING),
+        )
+
+
+def measure(
+    document: DocumentNode,
+    operation: OperationDefinitionNode,
+    variables: Mapping[str, Any],
+    *,
+    limits: Limits,
+    lists: Collection[str],
+) -> Size:
+    """The size of an operation within the limits. Raises GraphQLError, with a code, above them.
+
+    `lists`: the names of the fields that answer a connection.
+    """
+    for name, value in variables.items():
+        longest = max(_find_lengths(value), default=0)
+        refuse_above("list", longest, limits.list, argument=name)
+    size = _Measure(document, variables, limits, lists).measure_operation(operation)
+    for name in ("depth", "aliases", "fields", "nodes", "cost"):
+        refuse_above(name, getattr(size, name), getattr(limits, name))
+    return size
+
+
+def refuse(code: str, message: str, **extensions: object) -> GraphQLError:
+    """The error of a request that is not carried out."""
+    return GraphQLError(message, extensions={"code": code, **extensions})
+
+
+def refuse_above(name: str, found: int, limit: int, **extensions: object) -> None:
+    """Raise GraphQLError where more was found than the limit lets through."""
+    if found > limit:
+        number = "more than 10^9" if found >= _CEILING else str(found)
+        raise refuse(
+            f"{name.upper()}_LIMIT",
+            f"The request has {number} {_PHRASES.get(name, name)}; the limit is {limit}.",
+            limit=limit,
+            actual=found,
+            **extensions,
+        )
+
+
+class _Measure:
+    """Counts each fragment once, however often it is spread."""
+
+    def __init__(
+        self,
+        document: DocumentNode,
+        variables: Mapping[str, Any],
+        limits: Limits,
+        lists: Collection[str],
+    ) -> None:
+        self._fragments = {
+            node.name.value: node
+            for node in document.definitions
+            if isinstance(node, FragmentDefinitionNode)
+        }
+        self._variables = variables
+        self._limits = limits
+        self._lists = lists
+        self._known: dict[str, Size] = {}
+        self._open: set[str] = set()
+
+    def measure_operation(self, operation: OperationDefinitionNode) -> Size:
+        for definition in operation.variable_definitions or ():
+            self._check_directives(definition)
+        self._check_directives(operation)
+        return self._measure(operation.selection_set)
+
+    def _check_directives(self, node: Any) -> None:  # noqa: ANN401 - whatever can have some
+        refuse_above("directives", len(node.directives or ()), self._limits.directives)
+
+    def _measure(self, selections: SelectionSetNode | None) -> Size:
+        size = Size()
+        for node in selections.selections if selections else ():
+            self._check_directives(node)
+            size = size.beside(self._measure_one(node))
+        return size
+
+    def _measure_one(self, node: SelectionNode) -> Size:
+        if isinstance(node, FieldNode):
+            return self._measure_field(node)
+        if isinstance(node, FragmentSpreadNode):
+            return self._measure_fragment(node.name.value)
+        assert isinstance(node, InlineFragmentNode)
+        return self._measure(node.selection_set)
+
+    def _measure_field(self, node: FieldNode) -> Size:
+        alias = 1 if node.alias else 0
+        inner = self._measure(node.selection_set)
+        name = node.name.value
+        if name.startswith("__"):
+            return self._measure_introspection(name, alias, inner)
+        for argument in node.arguments or ():
+            self._check_literal(argument.name.value, argument.value)
+        entries = self._read_page(node) if name in self._lists else 0
+        times = entries or self._read_ids(node)
+        nodes = entries * (1 + inner.nodes) if entries else times * inner.nodes
+        return Size(
+            inner.depth + 1,
+            inner.aliases + alias,
+            inner.fields + 1,
+            min(nodes, _CEILING),
+            min(1 + times * inner.cost, _CEILING),
+        )
+
+    def _measure_introspection(self, name: str, alias: int, inner: Size) -> Size:
+        """What the schema says of itself has no lists of ours, and core bounds how deep it goes."""
+        size = Size(aliases=inner.aliases + alias, fields=inner.fields + 1)
+        if name == "__typename":
+            return size
+        if not self._limits.introspection:
+            raise refuse("INTROSPECTION_DISABLED", "This gateway does not tell its schema.")
+        return size.beside(Size(cost=INTROSPECTION_POINTS))
+
+    def _measure_fragment(self, name: str) -> Size:
+        # Validation tells of circles and unknown names.
+        if name in self._open or name not in self._fragments:
+            return Size()
+        if name not in self._known:
+            self._open.add(name)
+            fragment = self._fragments[name]
+            self._check_directives(fragment)
+            self._known[name] = self._measure(fragment.selection_set)
+            self._open.discard(name)
+        return self._known[name]
+
+    def _check_literal(self, argument: str, value: ValueNode) -> None:
+        if isinstance(value, ListValueNode):
+            refuse_above("list", len(value.values), self._limits.list, argument=argument)
+            for entry in value.values:
+                self._check_literal(argument, entry)
+        elif isinstance(value, ObjectValueNode):
+            for field in value.fields:
+                self._check_literal(argument, field.value)
+
+    def _read_page(self, node: FieldNode) -> int:
+        for argument in node.arguments or ():
+            if argument.name.value in {"first", "last"}:
+                number = self._read_number(argument)
+                if number is not None:
+                    return min(max(number, 1), LARGEST_PAGE)
+        return DEFAULT_PAGE
+
+    def _read_number(self, argument: ArgumentNode) -> int | None:
+        value = argument.value
+        if isinstance(value, IntValueNode):
+            # A number of a thousand digits is no page; do not even read it.
+            return int(value.value) if len(value.value) <= len(str(_CEILING)) else _CEILING
+        if isinstance(value, VariableNode):
+            number = self._variables.get(value.name.value)
+            return number if isinstance(number, int) else None
+        return None
+
+    def _read_ids(self, node: FieldNode) -> int:
+        """How many objects a field answers that takes their ids; 1 for every other field."""
+        for argument in node.arguments or ():
+            if argument.name.value == "ids":
+                value: object = argument.value
+                if isinstance(value, VariableNode):
+                    value = self._variables.get(value.name.value)
+                elif isinstance(value, ListValueNode):
+                    value = value.values
+                if isinstance(value, list | tuple):
+                    return max(1, len(value))
+        return 1
+
+
+def _find_lengths(value: object) -> Iterator[int]:
+    """The lengths of all lists in a variable."""
+    values = [value]
+    while values:
+        found = values.pop()
+        if isinstance(found, list):
+            yield len(found)
+            values += found
+        elif isinstance(found, dict):
+            values += found.values()
