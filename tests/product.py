@@ -416,6 +416,12 @@ class WorkerProcess:
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
+    async def working(self, seconds: float = PATIENCE) -> None:
+        """Wait until it claims runs."""
+        async with asyncio.timeout(seconds):
+            while "worker starts" not in self.log.read_text():
+                await asyncio.sleep(0.05)
+
     async def kill(self) -> None:
         """As the kernel does when memory is short: nothing is cleaned up."""
         self.signal(signal.SIGKILL)
@@ -489,7 +495,7 @@ async def product(
     settings = Settings(**(chosen | product_settings))
     sealer = Sealer([key])
     bucket_id = b2.bucket(BUCKET)
-    async with make_api_parts(settings, dsn, sealer=sealer, is_embedded=False) as parts:
+    async with make_api_parts(settings, dsn, sealer=sealer, embedded_realm=None) as parts:
         with bind("127.0.0.1", 0) as listening:
             url = f"http://127.0.0.1:{listening.getsockname()[1]}"
             server = make_server(create_app(parts))

@@ -77,14 +77,15 @@ async def test_a_killed_workers_restore_never_commits_and_is_interrupted(product
     async with product.worker_process() as first:
         restore_id = await product.start_restore(backup_id, load.instance(2))
         await _until(product, "restore", restore_id, _delivered)
-        await first.kill()
-    await product.no_processes(seconds=5)
+        async with product.worker_process() as second:
+            await second.working()
+            await first.kill()
+            restore = await product.restore_ended(restore_id, seconds=15)
+            await product.no_processes(seconds=5)
+    assert restore["state"] == "FAILED"
+    assert restore["error"]["code"] == "INTERRUPTED"
     assert not (load.folder(2) / "done").exists()
-    async with product.worker_process():
-        async with asyncio.timeout(15):
-            restore = await product.restore_ended(restore_id)
-        assert restore["state"] == "FAILED"
-        assert restore["error"]["code"] == "INTERRUPTED"
+    async with product.working():
         # The instance is free again.
         again = await product.put_back(backup_id, load.instance(2))
         assert again["state"] == "SUCCEEDED"
@@ -95,7 +96,8 @@ async def test_a_killed_workers_restore_never_commits_and_is_interrupted(product
 async def test_a_paused_workers_save_goes_to_another_and_it_writes_nothing_more(product):
     load = await product.workload("db", backup=HELD_SAVE, instances=1)
     async with product.worker_process() as first, product.worker_process() as second:
-        await asyncio.sleep(2)  # both are up: either may claim
+        await first.working()
+        await second.working()
         backup_id = await _saving(product, load)
         holder, other = (first, second) if _runs_commands(first) else (second, first)
         holder.signal(signal.SIGSTOP)
@@ -213,5 +215,6 @@ async def test_a_cancelled_restore_never_commits(product):
 
 
 def _runs_commands(worker):
-    """Whether a guard is a child of this worker."""
-    return bool(Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split())
+    """Whether a guard is a child of one of this worker's threads."""
+    threads = Path(f"/proc/{worker.pid}/task").iterdir()
+    return any((thread / "children").read_text().split() for thread in threads)
