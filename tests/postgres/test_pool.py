@@ -205,3 +205,25 @@ async def test_a_closed_pool_lends_nothing_more(dsn: str):
     with pytest.raises(DatabaseUnavailable):
         async with database.connection():
             pass
+
+
+async def test_a_cancel_is_never_lost_while_a_connection_is_lent(gateway_database: Database):
+    """`asyncio.wait_for` of Python 3.11 loses one that comes in the turn of its result."""
+    async with gateway_database.connection():
+        pass
+
+    async def borrow(ended: asyncio.Event) -> None:
+        while not ended.is_set():
+            async with gateway_database.connection() as connection:
+                await connection.fetchval("select 1")
+
+    for turns in range(60):
+        ended = asyncio.Event()
+        task = asyncio.create_task(borrow(ended))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task}, timeout=1)
+        ended.set()
+        await asyncio.wait({task})
+        assert task.cancelled(), turns
