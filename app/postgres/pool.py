@@ -29,6 +29,8 @@ _GONE: Final = (
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
     asyncpg.IdleInTransactionSessionTimeoutError,
+    # A server that stops said so, and the end of the connection is still on its way.
+    asyncpg.InternalClientError,
     TimeoutError,
 )
 _BUSY: Final = (OSError, asyncpg.TooManyConnectionsError, *_GONE)

@@ -85,3 +85,15 @@ async def test_a_restart_of_the_server_touches_no_run(server: EmbeddedPostgres):
         assert started == [first, second]
         stopping.set()
         listening.cancel()
+
+
+async def test_a_connection_that_the_server_has_given_up_is_called_unavailable(owner: Database):
+    """What a server that stops says arrives before the end of the connection does."""
+    fields = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection\0\0"
+    farewell = b"E" + (len(fields) + 4).to_bytes(4) + fields
+    async with owner.connection() as connection:
+        given_up = connection
+    given_up._protocol.data_received(farewell)
+    assert await read_one(owner) is None
+    assert given_up.is_closed()
+    assert await read_one(owner) == 1
