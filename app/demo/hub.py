@@ -14,7 +14,7 @@ from app.model.containers import (
     NewContainer,
     NewInstance,
 )
-from app.model.integrations import IntegrationFilter, NewIntegration
+from app.model.integrations import IntegrationFilter, IntegrationState, NewIntegration
 from app.model.paging import Page
 from app.model.policies import NewPolicy
 from app.postgres.pool import Database
@@ -69,6 +69,13 @@ async def make_demo(
         "ledger", integration, save=f"{python} dump.py", load=f"{python} load.py"
     )
     return hub.id, token
+
+
+async def is_settled(gateway: Database, hub_id: UUID) -> bool:
+    """Say if no integration of the demo is still being verified. Raises DatabaseUnavailable."""
+    verifying = IntegrationFilter(states=(IntegrationState.VERIFYING,))
+    async with gateway.connection(hub_id) as connection:
+        return not (await read_integrations.page(connection, hub_id, verifying, Page())).items
 
 
 class _Maker:

@@ -80,8 +80,8 @@ class EmbeddedB2:
 async def run_embedded_b2(folder: Path) -> AsyncIterator[EmbeddedB2]:
     """The embedded B2 while the block lasts. Raises StartError."""
     b2 = EmbeddedB2(folder)
-    await b2.start()
     try:
+        await b2.start()
         yield b2
     finally:
         await b2.stop()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.errors import StartError
-from app.service.secrets import make_key
+from app.service.secrets import Sealer, make_key
 
 # As root PostgreSQL and the demo's commands run as other accounts and must get through.
 OPEN_MODE = 0o711
@@ -93,11 +93,17 @@ def read_sealing_keys(home: Home) -> list[str]:
                     f"{file} is missing, but the stored secrets were sealed by it: bring it back."
                 )
             write_private(file, make_key() + "\n")
-        found = file.read_text().split()
+        found = file.read_text(errors="replace").split()
     except OSError as error:
         raise StartError(f"{file} cannot be read: {error.strerror}.") from error
     if not found:
         raise StartError(f"{file} is empty, but the stored secrets were sealed by it.")
+    try:
+        Sealer(found)
+    except StartError:
+        raise StartError(
+            f"{file} is damaged, but the stored secrets were sealed by it: bring it back."
+        ) from None
     return found
 
 

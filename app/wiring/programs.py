@@ -25,12 +25,13 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 class Server(uvicorn.Server):
-    """An HTTP server that leaves the signals to whoever runs it."""
+    """An HTTP server that leaves the signals to whoever runs it, and says when it answers."""
 
     def __init__(self, config: uvicorn.Config, stopping: asyncio.Event) -> None:
         """`stopping` is set when no more is taken on: whoever streams must end then."""
         super().__init__(config)
         self._stopping = stopping
+        self.answers = asyncio.Event()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -42,6 +43,10 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._stopping.set()
         await super().shutdown(sockets)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.answers.set()
 
 
 def make_server(app: Starlette) -> Server:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -13,9 +14,9 @@ import click
 
 from app.api.context import Parts as ApiParts
 from app.demo.bucket import make_bucket
-from app.demo.hub import find_demo, make_demo
+from app.demo.hub import find_demo, is_settled, make_demo
 from app.demo.instances import check_programs, make_instances
-from app.errors import StartError
+from app.errors import DatabaseUnavailable, StartError
 from app.model.access import Role
 from app.postgres.embedded import EmbeddedPostgres
 from app.postgres.migrate import migrate as apply_migrations
@@ -36,10 +37,12 @@ from app.wiring.home import (
     write_private,
 )
 from app.wiring.parts import bind, make_api_parts, make_sealer, make_worker_parts
-from app.wiring.programs import configure_logs, make_server, stopping_on_signals
+from app.wiring.programs import Server, configure_logs, make_server, stopping_on_signals
 from app.worker.loop import Worker
 
 QUERY = "{ containers { nodes { identifier instances { nodes { hostname state } } } } }"
+
+SETTLE_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +68,48 @@ def up(settings: Settings) -> None:
         raise failed
 
 
+class _CtrlC:
+    """What a SIGINT or SIGTERM does now: end the start, stop the programs, or nothing more."""
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        self.act = act
+
+    def press(self) -> None:
+        self.act()
+
+    def ignore(self) -> None:
+        """What is being ended already must not be cut short."""
+        self.act = _do_nothing
+
+
+def _do_nothing() -> None:
+    return
+
+
 async def _up(settings: Settings, listening: socket.socket) -> None:
+    start = asyncio.current_task()
+    assert start is not None
+    is_given_up = False
+
+    def give_up() -> None:
+        nonlocal is_given_up
+        is_given_up = True
+        ctrl_c.ignore()
+        start.cancel()
+
+    ctrl_c = _CtrlC(give_up)
+    with stopping_on_signals(ctrl_c.press):
+        try:
+            await _start_and_run(settings, listening, ctrl_c)
+        except asyncio.CancelledError:
+            if not is_given_up:
+                raise
+            click.echo("Stopped before everything had started; the next start goes on from here.")
+        else:
+            click.echo("Stopped. Everything is kept for the next start.")
+
+
+async def _start_and_run(settings: Settings, listening: socket.socket, ctrl_c: _CtrlC) -> None:
     url = f"http://{_show_host(settings.host)}:{listening.getsockname()[1]}/graphql"
     async with AsyncExitStack() as stack:
         if settings.database_url is None:
@@ -89,21 +133,68 @@ async def _up(settings: Settings, listening: socket.socket) -> None:
                 demo=embedded.demo if embedded else None,
             )
         )
-        _greet(url, embedded.token if embedded else None, settings.home)
-        await _run(settings, api, Worker(work), embedded, listening)
-    click.echo("Stopped. Everything is kept for the next start.")
+        server = make_server(create_app(api, allowed_origins=settings.allowed_origins))
+        token = embedded.token if embedded else None
+
+        async def greet() -> None:
+            await server.answers.wait()
+            if embedded is not None:
+                await _settle(api.database, embedded.demo[0])
+            _greet(url, token, settings.home)
+
+        programs = _Programs(settings, api, Worker(work), embedded, server)
+        await programs.run(listening, ctrl_c, greet)
 
 
-async def _run(
-    settings: Settings,
-    api: ApiParts,
-    worker: Worker,
-    embedded: _Embedded | None,
-    listening: socket.socket,
-) -> None:
-    server = make_server(create_app(api, allowed_origins=settings.allowed_origins))
+async def _settle(gateway: Database, hub_id: UUID) -> None:
+    """Wait until the demo can be used as soon as it is shown; not for ever."""
+    with contextlib.suppress(TimeoutError, DatabaseUnavailable):
+        async with asyncio.timeout(SETTLE_SECONDS):
+            while not await is_settled(gateway, hub_id):  # noqa: ASYNC110 - the row knows
+                await asyncio.sleep(0.1)
 
-    def stop() -> None:
+
+@dataclass(frozen=True, slots=True)
+class _Programs:
+    """Gateway and worker, and what they need to run."""
+
+    settings: Settings
+    api: ApiParts
+    worker: Worker
+    embedded: _Embedded | None
+    server: Server
+
+    async def run(
+        self,
+        listening: socket.socket,
+        ctrl_c: _CtrlC,
+        greet: Callable[[], Coroutine[None, None, None]],
+    ) -> None:
+        """Until Ctrl-C: then let the runs end, or hand them off."""
+        async with asyncio.TaskGroup() as support:
+            loops = [
+                support.create_task(self.api.listen.run()),
+                support.create_task(self.worker.listener.run()),
+            ]
+            if self.embedded is not None:
+                loops.append(support.create_task(self.embedded.postgres.watch()))
+                loops.append(support.create_task(self.embedded.b2.watch()))
+            async with asyncio.TaskGroup() as programs:
+                greeting = programs.create_task(greet())
+
+                def stop() -> None:
+                    greeting.cancel()
+                    self._stop()
+
+                ctrl_c.act = stop
+                programs.create_task(self.server.serve(sockets=[listening]))
+                programs.create_task(self.worker.run())
+            ctrl_c.ignore()
+            for loop in loops:
+                loop.cancel()
+
+    def _stop(self) -> None:
+        worker = self.worker
         if worker.is_stopping:
             worker.hurry()
             return
@@ -111,23 +202,10 @@ async def _run(
         if runs := worker.runs:
             click.echo(
                 f"Stopping once {runs} run(s) have ended, at the latest in"
-                f" {settings.drain.total_seconds():g} s; Ctrl-C again stops them now."
+                f" {self.settings.drain.total_seconds():g} s; Ctrl-C again stops them now."
             )
         worker.stop()
-        server.stop()
-
-    with stopping_on_signals(stop):
-        async with asyncio.TaskGroup() as support:
-            loops = [support.create_task(api.listen.run())]
-            loops.append(support.create_task(worker.listener.run()))
-            if embedded is not None:
-                loops.append(support.create_task(embedded.postgres.watch()))
-                loops.append(support.create_task(embedded.b2.watch()))
-            async with asyncio.TaskGroup() as programs:
-                programs.create_task(server.serve(sockets=[listening]))
-                programs.create_task(worker.run())
-            for loop in loops:
-                loop.cancel()
+        self.server.stop()
 
 
 async def _start_embedded(
