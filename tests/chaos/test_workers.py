@@ -71,7 +71,7 @@ async def test_a_killed_workers_save_is_done_again_by_another(product):
 @pytest.mark.parametrize("how", COMMITTING)
 async def test_a_killed_workers_restore_never_commits_and_is_interrupted(product, how):
     source = f"head -c {SIZE} /dev/zero"
-    command = f"head -c 2000000 > part; sleep 2; {COMMITTING[how]}"
+    command = f"head -c 2000000 > part; until [ -e go ]; do sleep 0.1; done; {COMMITTING[how]}"
     load = await product.workload("db", backup=source, restore=command)
     backup_id = await _restoring(product, load)
     async with product.worker_process() as first:
@@ -85,6 +85,7 @@ async def test_a_killed_workers_restore_never_commits_and_is_interrupted(product
     assert restore["state"] == "FAILED"
     assert restore["error"]["code"] == "INTERRUPTED"
     assert not (load.folder(2) / "done").exists()
+    (load.folder(2) / "go").touch()
     async with product.working():
         # The instance is free again.
         again = await product.put_back(backup_id, load.instance(2))
