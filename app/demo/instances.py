@@ -60,12 +60,12 @@ LOAD_TREE = (
 )
 
 
-def find_python() -> str:
+def find_python(search_path: str = SEARCH_PATH) -> str:
     """A Python that the demo's commands can run: not one in a folder that is closed to others.
 
     Raises StartError where there is none.
     """
-    found = shutil.which("python3", path=SEARCH_PATH)
+    found = shutil.which("python3", path=search_path)
     if found is None and os.geteuid() != 0:
         found = shutil.which("python3")
     if found is None:
@@ -76,12 +76,12 @@ def find_python() -> str:
     return found
 
 
-def check_programs() -> None:
+def check_programs(search_path: str = SEARCH_PATH) -> None:
     """Raise StartError where a program that the demo's commands use is missing."""
     for program in ("sh", "tar"):
-        if shutil.which(program, path=SEARCH_PATH) is None:
+        if shutil.which(program, path=search_path) is None:
             raise StartError(f"The demo's commands need `{program}`: install it and try again.")
-    find_python()
+    find_python(search_path)
 
 
 def make_instances(root: Path) -> None:
