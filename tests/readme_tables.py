@@ -11,6 +11,7 @@ from pydantic_core import PydanticUndefined
 
 from app import errors
 from app.__main__ import main
+from app.model.objects import PartPlan
 from app.settings import ClientSettings, Settings, name_variable
 
 README = Path(__file__).parents[1] / "README.md"
@@ -75,10 +76,25 @@ def list_commands(group: click.Group, words: str) -> Iterator[tuple[str, click.C
             yield f"{words} {name}", command
 
 
+def render_memory() -> str:
+    """Buffers of an upload: the parts in flight and the one that is being filled."""
+    plan = PartPlan()
+    rows = ["| a backup of up to | takes buffers of |", "|---|---|"]
+    total = 0
+    for number in range(1, plan.parts + 1):
+        size = plan.size(number)
+        total += size
+        if number == plan.parts or plan.size(number + 1) != size:
+            buffers = size * (plan.in_flight(number) + 1)
+            rows.append(f"| {total / 1e9:,.0f} GB | {buffers / 1e6:,.0f} MB |")
+    return "\n".join(rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "commands": render_commands,
     "settings": render_settings,
     "errors": render_errors,
+    "memory": render_memory,
 }
 
 

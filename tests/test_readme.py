@@ -1,13 +1,16 @@
 """The README says what is: its tables, its commands and its queries."""
 
+import os
 import re
 import shlex
+import subprocess
 
 import click
 import pytest
 from graphql import build_schema, parse, validate
 
 from app.__main__ import main
+from tests.fakes.new_user import NewUser, make_user
 from tests.readme_tables import README, TABLES, find_block
 
 ROOT = README.parent
@@ -59,3 +62,69 @@ def test_the_query_is_valid(query: str):
 def test_there_is_something_to_check():
     assert len(QUERIES) >= 4
     assert len([line for line in SHELL if OURS.match(line)]) >= 6
+
+
+TOUR = [block for language, block in BLOCKS if language == "sh" and "make" not in block]
+OWN = next(block for language, block in BLOCKS if "export DATABASE_URL" in block)
+UNTIL_GREETED = """
+.venv/bin/backup-gateway up > told & up=$!
+until grep -q "Ctrl-C stops" told; do kill -0 $up; sleep 0.1; done
+kill -TERM $up; wait $up; cat told
+"""
+
+
+def run_as_written(user: NewUser, block: str, **more: str) -> str:
+    """Run a block as a person pastes it, in a checkout whose venv is there."""
+    program = user.top / ".venv/bin/backup-gateway"
+    program.parent.mkdir(parents=True, exist_ok=True)
+    program.write_text(f'#!/bin/sh\nexec "{user.python}" -m app "$@"\n')
+    program.chmod(0o755)
+    done = subprocess.run(
+        ("sh", "-eu", "-c", block),
+        env=user.environment(**more),
+        cwd=user.top,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.timeout(300)  # a whole program starts, on a busy machine
+def test_the_tour_runs_as_it_is_written():
+    user = make_user()
+    try:
+        user.start().greeted()
+        told = [run_as_written(user, block) for block in TOUR]
+        assert len(told) == 2
+        assert "LIVE" in told[0]
+        assert "SUCCEEDED" in told[0]
+        assert "DELETING" in told[1]
+    finally:
+        user.end()
+
+
+@pytest.mark.timeout(300)  # a whole program starts, on a busy machine
+def test_the_way_to_a_database_of_ones_own_is_as_it_is_written(dsn: str):
+    """Only the names that a reader replaces are replaced, and `make` does not make the venv."""
+    user = make_user()
+    folder = user.top / "acme"
+    folder.mkdir(mode=0o700)
+    if os.geteuid() == 0:
+        os.chown(folder, 40_001, 40_001)
+    block = OWN
+    for written, real in (
+        ("postgresql://user:password@host/database", shlex.quote(dsn)),
+        ("/srv/acme", str(folder)),
+        ("make up\n", UNTIL_GREETED),
+    ):
+        assert block.count(written) == 1
+        block = block.replace(written, real)
+    try:
+        told = run_as_written(user, block)
+        assert "GraphQL:  http://127.0.0.1:" in told
+        assert "Stopped." in told
+    finally:
+        user.end()
