@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from typing import Self
 from uuid import UUID
 
 import strawberry
@@ -33,6 +34,15 @@ class LogEntry:
     text: str = strawberry.field(
         description="The piece as UTF-8, with U+FFFD for what is not. It may end within a line."
     )
+
+    @classmethod
+    def of(cls, record: model.LogEntry) -> Self:
+        return cls(
+            sequence=BigInt(record.sequence),
+            at=record.at,
+            stream=record.stream,
+            text=record.text,
+        )
 
 
 @strawberry.type(description="A page of a log.")
@@ -86,9 +96,7 @@ def _show(
     edges = [
         Edge(
             cursor=encode_sequence(scope, entry.sequence),
-            node=LogEntry(
-                sequence=BigInt(entry.sequence), at=entry.at, stream=entry.stream, text=entry.text
-            ),
+            node=LogEntry.of(entry),
         )
         for entry in (found.items if found else ())
     ]

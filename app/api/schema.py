@@ -10,6 +10,7 @@ from strawberry.extensions import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
+from app.api.backup_changes import BackupSubscriptions
 from app.api.backups import Backup, BackupMutations, BackupQueries
 from app.api.containers import Container, ContainerMutations, ContainerQueries
 from app.api.context import Context, Parts
@@ -17,6 +18,7 @@ from app.api.hubs import Hub, HubQueries
 from app.api.hubs import by_ids as hubs_by_ids
 from app.api.instances import Instance, InstanceMutations
 from app.api.integrations import Integration, IntegrationMutations
+from app.api.log_tails import LogSubscriptions
 from app.api.nodes import NodeKind
 from app.api.policies import PolicyMutations
 from app.api.restores import Restore, RestoreMutations, RestoreQueries, RestoreSubscriptions
@@ -51,10 +53,10 @@ class Mutation(
 
 
 @strawberry.type(
-    description="What can be followed, over `graphql-transport-ws`: the current state first, then "
-    "every change, then the final state; then the subscription completes."
+    description="What can be followed, over `graphql-transport-ws` and as server-sent events: the "
+    "current state first, then every change, then the final state; then the subscription completes."
 )
-class Subscription(RestoreSubscriptions):
+class Subscription(RestoreSubscriptions, BackupSubscriptions, LogSubscriptions):
     pass
 
 

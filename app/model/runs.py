@@ -1,5 +1,6 @@
 """A run: a backup or restore being carried out; it has an owner, an epoch, a deadline, a log."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -72,6 +73,20 @@ class LogEntry:
     at: datetime
     stream: LogStream
     text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogTail:
+    """What follows a place of a run's log."""
+
+    kind: RunKind
+    attempt: int
+    """Rises with each try; with a new one the log begins anew."""
+    is_ended: bool
+    """Nothing follows the entries, unless they are as many as were asked for."""
+    total_bytes: int
+    truncated: bool
+    entries: Sequence[LogEntry]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -81,18 +81,23 @@ class Mailbox:
 
     async def wait(self, seconds: float) -> bool:
         """Wait for any wake-up, at most so long, and take all there are. False: there was none."""
+        return bool(await self.take(seconds))
+
+    async def take(self, seconds: float) -> Sequence[Wake | Resync]:
+        """Wait for any wake-up, at most so long, and take all there are."""
         try:
             async with asyncio.timeout(seconds):
                 await self._filled.wait()
         except TimeoutError:
-            return False
+            return ()
         if self._ended:
             await asyncio.sleep(seconds)  # Nothing will come: do not make the caller spin.
-            return False
+            return ()
+        taken = (RESYNC,) if self._resync else tuple(self._wakes.values())
         self._wakes.clear()
         self._resync = False
         self._filled.clear()
-        return True
+        return taken
 
     def __aiter__(self) -> Self:
         return self

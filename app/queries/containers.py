@@ -19,6 +19,14 @@ async def get(connection: Connection, hub_id: UUID, id: UUID) -> Container | Non
     return await _one(connection, "get", hub_id, id)
 
 
+async def look(
+    connection: Connection, hub_id: UUID, id: UUID
+) -> tuple[ContainerState, datetime] | None:
+    """The state of a container, and the database's time."""
+    row = await connection.fetchrow(_QUERIES["look"], hub_id, id)
+    return None if row is None else (ContainerState(row["state"]), row["at"])
+
+
 async def lock(connection: Connection, hub_id: UUID, id: UUID) -> Container | None:
     """Nobody else changes or holds it until the transaction ends."""
     return await _one(connection, "lock", hub_id, id)

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from uuid import UUID
 
+import asyncpg
+
 from app.model.logs import as_text
 from app.model.paging import Slice
-from app.model.runs import LogEntry, LogStream
+from app.model.runs import LogEntry, LogStream, LogTail, RunKind
 from app.postgres.pool import Connection
 from app.postgres.statements import load
 
@@ -38,14 +40,7 @@ async def pages(
     )
     read: dict[UUID, list[LogEntry]] = {run_id: [] for run_id in run_ids}
     for row in rows:
-        read[row["run_id"]].append(
-            LogEntry(
-                sequence=row["sequence"],
-                at=row["at"],
-                stream=LogStream(row["stream"]),
-                text=as_text(row["bytes"]),
-            )
-        )
+        read[row["run_id"]].append(_read(row))
     return {
         run_id: _cut(entries, limit, backwards=backwards, after=after, before=before)
         for run_id, entries in read.items()
@@ -56,6 +51,34 @@ async def counts(connection: Connection, hub_id: UUID, run_ids: Sequence[UUID]) 
     """How many entries each run's log has."""
     rows = await connection.fetch(_SQL["count_by_run"], hub_id, list(run_ids))
     return dict.fromkeys(run_ids, 0) | {row["run_id"]: row["entries"] for row in rows}
+
+
+async def tail(
+    connection: Connection, hub_id: UUID, run_id: UUID, *, after: int | None, limit: int
+) -> LogTail | None:
+    """What follows a sequence of a run's log, as of one moment; None: there is no such run."""
+    rows = await connection.fetch(
+        _SQL["tail"], hub_id, run_id, _BEGINNING if after is None else after, limit
+    )
+    if not rows:
+        return None
+    return LogTail(
+        kind=RunKind(rows[0]["kind"]),
+        attempt=rows[0]["started_epoch"],
+        is_ended=rows[0]["is_ended"],
+        total_bytes=rows[0]["log_bytes"],
+        truncated=rows[0]["log_truncated"],
+        entries=[_read(row) for row in rows if row["sequence"] is not None],
+    )
+
+
+def _read(row: asyncpg.Record) -> LogEntry:
+    return LogEntry(
+        sequence=row["sequence"],
+        at=row["at"],
+        stream=LogStream(row["stream"]),
+        text=as_text(row["bytes"]),
+    )
 
 
 def _cut(

@@ -11,6 +11,7 @@ from app.postgres.listen import notify
 from app.postgres.pool import Connection, Database
 from app.queries import claims, reclaims, runs
 from app.service.secrets import Sealer, open_access
+from app.service.topics import list_of
 
 
 async def take_due(database: Database, sealer: Sealer, limit: int) -> list[ReclaimOrder]:
@@ -68,7 +69,7 @@ async def settle(database: Database, id: UUID, *, again_at: timedelta | None = N
         await runs.move_backup(
             connection, hub_id, backup_id, BackupState.DELETING, BackupState.DELETED
         )
-        await notify(connection, [f"run:{backup_id}", f"container:{backup.container_id}"])
+        await notify(connection, [f"run:{backup_id}", list_of(backup.container_id, backup_id)])
 
 
 async def put_off(database: Database, id: UUID, error: GatewayError) -> None:

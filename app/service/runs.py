@@ -40,6 +40,7 @@ from app.queries.claims import LockedRun
 from app.queries.runs import NewRun
 from app.service.endings import describe, end_locked, left_by, lock_own, queue_again
 from app.service.secrets import Sealer, open_access, open_variables
+from app.service.topics import list_of
 
 HUB_FULL_DELAY: Final = timedelta(seconds=5)
 """How long a run of a hub that has its cap of runs going is not looked at."""
@@ -54,7 +55,7 @@ async def queue_run(connection: Connection, hub_id: UUID, new: NewRun) -> None:
             path=("instanceId",),
         )
     await enqueue(connection, new.place, new.id)
-    await notify(connection, [f"run:{new.id}", f"container:{new.container_id}", "duty:runs"])
+    await notify(connection, [f"run:{new.id}", list_of(new.container_id, new.id), "duty:runs"])
 
 
 async def claim_run(
@@ -125,7 +126,7 @@ async def start_run(
         if isinstance(order, RunError):
             await end_locked(connection, locked, error=order)
             return None
-        await notify(connection, [f"run:{run.id}", f"container:{run.container_id}"])
+        await notify(connection, [f"run:{run.id}", list_of(run.container_id, run.id)])
         return order
 
 

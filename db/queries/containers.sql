@@ -96,3 +96,9 @@ where hub_id = $1
     and ($2::text is null or identifier = $2)
     and ($3::boolean is null or stateful = $3)
     and state = any ($4::text[]);
+
+-- name: look
+-- The state of one container, and what time it is.
+select state, now() as at
+from containers
+where hub_id = $1 and id = $2;
