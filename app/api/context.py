@@ -48,10 +48,12 @@ class Context:
         parts: Parts,
         kinds: Mapping[str, NodeKind],
         document: DocumentNode,
+        is_valid: bool,
     ) -> None:
         self.principal = principal
         self.parts = parts
         self.document = document
+        self.is_valid = is_valid
         self._kinds = kinds
         # One operation must not take all of the pool.
         self._turn = asyncio.Semaphore(_CONNECTIONS_OF_AN_OPERATION)

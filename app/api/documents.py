@@ -15,6 +15,7 @@ from graphql import (
     visit,
 )
 
+from app.api.known_documents import KnownDocuments
 from app.api.limits import Limits, measure, refuse, refuse_above
 
 _ESCAPED_NUL = re.compile(r"\\u(?:0000|\{0+\})")
@@ -28,6 +29,8 @@ class Prepared:
     variables: dict[str, Any] | None
     operation_name: str | None
     document: DocumentNode
+    is_known: bool
+    """It was found valid before."""
     kind: OperationType
     cost: int
     """In points."""
@@ -40,12 +43,14 @@ def prepare(
     operation_name: str | None,
     limits: Limits,
     lists: Collection[str],
+    known: KnownDocuments,
 ) -> Prepared:
     """Parse, choose the operation, and measure it. Raises GraphQLError with a code.
 
     `lists`: the names of the fields that answer a connection.
     """
-    document = parse(query, max_lexical_tokens=limits.tokens, max_comments=limits.tokens)
+    found = known.find(query)
+    document = found or parse(query, max_lexical_tokens=limits.tokens, max_comments=limits.tokens)
     operation = _choose(document, operation_name, limits)
     _refuse_nul(query, document, variables)
     size = measure(document, operation, variables or {}, limits=limits, lists=lists)
@@ -54,6 +59,7 @@ def prepare(
         variables=variables,
         operation_name=operation_name,
         document=document,
+        is_known=found is not None,
         kind=operation.operation,
         cost=size.cost,
     )

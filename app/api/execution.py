@@ -10,8 +10,9 @@ from graphql import GraphQLError, GraphQLObjectType, build_schema, get_named_typ
 from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
 
-from app.api.context import Parts
+from app.api.context import Context, Parts
 from app.api.documents import Prepared, prepare
+from app.api.known_documents import KnownDocuments
 from app.api.limits import Limits
 from app.api.rates import Rates
 from app.api.schema import make_context, make_schema
@@ -44,6 +45,7 @@ class Operations:
     def __init__(self, parts: Parts, limits: Limits) -> None:
         self.parts = parts
         self.limits = limits
+        self._known = KnownDocuments()
         self._rates = Rates(limits.points_per_minute)
         self._schema = make_schema()
         self._lists = find_lists(self._schema.as_str())
@@ -57,6 +59,7 @@ class Operations:
                 operation_name=request.operation_name,
                 limits=self.limits,
                 lists=self._lists,
+                known=self._known,
             )
         except GraphQLError as error:
             return Answer(body={"errors": [show_error(error, code="PARSE_FAILED")]}, refused=True)
@@ -76,9 +79,10 @@ class Operations:
         result = await self._schema.execute(
             prepared.query,
             variable_values=prepared.variables,
-            context_value=make_context(self.parts, principal, prepared.document),
+            context_value=self._make_context(prepared, principal),
             operation_name=prepared.operation_name,
         )
+        self._remember(prepared, result)
         return _show(result, cost)
 
     async def subscribe(
@@ -88,14 +92,23 @@ class Operations:
         results: Any = await self._schema.subscribe(
             prepared.query,
             variable_values=prepared.variables,
-            context_value=make_context(self.parts, principal, prepared.document),
+            context_value=self._make_context(prepared, principal),
             operation_name=prepared.operation_name,
         )
         told: Cost | None = cost
         async with aclosing(results):
             async for result in results:
+                if told is not None:
+                    self._remember(prepared, result)
                 yield _show(result, told)
                 told = None  # It was paid for once.
+
+    def _make_context(self, prepared: Prepared, principal: Principal) -> Context:
+        return make_context(self.parts, principal, prepared.document, is_valid=prepared.is_known)
+
+    def _remember(self, prepared: Prepared, result: ExecutionResult) -> None:
+        if not isinstance(result, PreExecutionError):
+            self._known.keep(prepared.query, prepared.document)
 
 
 @cache

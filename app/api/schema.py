@@ -61,11 +61,18 @@ class Subscription(RestoreSubscriptions, BackupSubscriptions, LogSubscriptions):
 
 
 class PreparedDocument(SchemaExtension):
-    """Takes the document that was parsed and measured before."""
+    """Takes the document that was parsed and measured before, and may be known to be valid."""
 
     def on_parse(self) -> Iterator[None]:
         context: Context = self.execution_context.context
         self.execution_context.graphql_document = context.document
+        yield
+
+    def on_validate(self) -> Iterator[None]:
+        context: Context = self.execution_context.context
+        if context.is_valid:
+            # Errors that were found before; the document is not validated again.
+            self.execution_context.pre_execution_errors = []
         yield
 
 
@@ -101,9 +108,13 @@ def make_schema() -> GatewaySchema:
     )
 
 
-def make_context(parts: Parts, principal: Principal, document: DocumentNode) -> Context:
+def make_context(
+    parts: Parts, principal: Principal, document: DocumentNode, *, is_valid: bool
+) -> Context:
     """The context of one operation; each needs its own."""
-    return Context(principal=principal, parts=parts, kinds=KINDS, document=document)
+    return Context(
+        principal=principal, parts=parts, kinds=KINDS, document=document, is_valid=is_valid
+    )
 
 
 def export() -> str:

@@ -6,6 +6,7 @@ import pytest
 from graphql import GraphQLError, OperationType
 
 from app.api.documents import Prepared, prepare
+from app.api.known_documents import KnownDocuments
 from app.api.limits import Limits
 from app.api.top_level_errors import show_error
 
@@ -21,6 +22,7 @@ def read(
         operation_name=name,
         limits=Limits(**limits),
         lists=LISTS,
+        known=KnownDocuments(),
     )
 
 
