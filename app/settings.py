@@ -218,6 +218,8 @@ class Settings(BaseSettings):
     """Runs that one worker carries out at a time"""
     runs_per_hub: PositiveInt | None = None
     """Runs of one hub that one worker carries out at a time; no limit of its own by default"""
+    downloads: Annotated[int, Field(ge=1, le=64)] = 4
+    """Downloads that one gateway streams at a time"""
     drain: Duration = timedelta(seconds=30)
     """How long a worker that is told to stop lets its runs go on"""
     delete_grace: Duration = timedelta(hours=1)

@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -16,10 +17,14 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from app.api.context import Parts
+from app.errors import StorageUnavailable
 from app.model.access import Principal, Role
 from app.model.hubs import Hub
+from app.model.integrations import StorageAccess
 from app.postgres.listen import ListenHub
 from app.postgres.pool import Connection, Database
+from app.storage.port import Storage
+from app.transfer.objects import Objects
 from app.web.app import create_app
 from tests.builders import EMBEDDED_KEY_PREFIX, HOST, SEALER, START_WITHIN, a_hub, a_key
 from tests.conftest import GATEWAY_ROLE
@@ -80,8 +85,19 @@ async def listening(listen: ListenHub) -> AsyncIterator[ListenHub]:
         await task
 
 
+def find_no_storage(access: StorageAccess) -> Storage:
+    raise StorageUnavailable(f"There is no B2 here for {access.bucket}.")
+
+
 @pytest.fixture
-def parts(gateway_database: Database, listen: ListenHub) -> Parts:
+def objects() -> Iterator[Objects]:
+    """No B2 is here; a test that wants one has this fixture of its own."""
+    with ThreadPoolExecutor(1) as threads:
+        yield Objects(find_no_storage, threads)
+
+
+@pytest.fixture
+def parts(gateway_database: Database, listen: ListenHub, objects: Objects) -> Parts:
     return Parts(
         database=gateway_database,
         listen=listen,
@@ -90,6 +106,7 @@ def parts(gateway_database: Database, listen: ListenHub) -> Parts:
         start_within=START_WITHIN,
         embedded_key_prefix=EMBEDDED_KEY_PREFIX,
         default_host=HOST,
+        objects=objects,
     )
 
 
@@ -183,3 +200,9 @@ async def logged_database(dsn: str) -> AsyncIterator[LoggedDatabase]:
     async with LoggedDatabase.open(dsn, role=GATEWAY_ROLE, min_size=0) as database:
         database.statements = []
         yield database
+
+
+@pytest.fixture
+def logged_app(parts: Parts, logged_database: LoggedDatabase) -> Starlette:
+    """The gateway on the database that writes down its statements."""
+    return create_app(replace(parts, database=logged_database))

@@ -28,6 +28,7 @@ from app.api.paging import (
 from app.api.restores import Restore, RestoreFilter
 from app.api.restores import read_filter as read_restore_filter
 from app.api.scalars import BigInt
+from app.api.stored_objects import BackupStorage, look_at
 from app.api.user_errors import UserError, show
 from app.errors import InvalidInput
 from app.model import backups as model
@@ -113,6 +114,13 @@ class Backup(Node):
     )
     error: Failure | None = strawberry.field(description="Why it failed; null where it did not.")
     target: BackupTarget = strawberry.field(description="Where its object is.")
+    pinned: bool = strawberry.field(
+        description="It is not deleted by itself: `deleteBackups` refuses it. Its container can "
+        "still be deleted, and takes it along."
+    )
+    note: str | None = strawberry.field(
+        description="What somebody wrote about it; null where nobody did."
+    )
     progress: BackupProgress = strawberry.field(description="How far it is.")
     requested_by: RequesterOfRun = strawberry.field(description="Who asked for it.")
     record: strawberry.Private[model.Backup]
@@ -137,6 +145,8 @@ class Backup(Node):
             target=BackupTarget(
                 bucket=record.bucket, path=record.object_name, file_id=record.file_id, record=record
             ),
+            pinned=record.pinned,
+            note=record.note,
             progress=BackupProgress(
                 bytes_read=BigInt(record.bytes_read),
                 bytes_stored=BigInt(record.bytes_stored),
@@ -167,6 +177,24 @@ class Backup(Node):
     def commands(self, info: Info) -> Commands | None:
         info.context.principal.require(Capability.READ_COMMANDS)
         return Commands(backup=self.record.backup_command, restore=self.record.restore_command)
+
+    @strawberry.field(
+        description="Whether its object is still in Backblaze B2. Only a `LIVE` backup has one."
+    )
+    async def storage(
+        self,
+        info: Info,
+        *,
+        live: Annotated[
+            bool,
+            strawberry.argument(
+                description="Ask Backblaze B2 now, within 5 seconds, and keep what it says: "
+                "whether the object is there under its name and with its size; its bytes are not "
+                "read. Else answer what was seen last."
+            ),
+        ] = False,
+    ) -> BackupStorage:
+        return BackupStorage.of(await look_at(info.context, self.record, live=live))
 
     @strawberry.field(description=LOGS)
     async def logs(
@@ -266,6 +294,16 @@ class CancelBackupPayload:
         default=None,
         description="The backup as it is now: it ends as `CANCELED` once its command has been "
         "killed and its upload removed. Null where it was refused.",
+    )
+    errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Why it was refused; empty where it was not."
+    )
+
+
+@strawberry.type(description="What `updateBackup` answers.")
+class UpdateBackupPayload:
+    backup: Backup | None = strawberry.field(
+        default=None, description="The backup as it is now; null where it was refused."
     )
     errors: list[UserError] = strawberry.field(
         default_factory=list, description="Why it was refused; empty where it was not."
@@ -374,13 +412,49 @@ class BackupMutations:
         return CancelBackupPayload(backup=Backup.of(backup))
 
     @access.mutation(
+        Capability.PIN_BACKUPS,
+        UpdateBackupPayload,
+        description="Pin or unpin a backup, or write a note about it. What is left out or null "
+        "stays as it is. Unpinning also needs `UNPIN_BACKUPS`.",
+    )
+    async def update_backup(
+        self,
+        info: Info,
+        *,
+        id: Annotated[strawberry.ID, strawberry.argument(description="The backup.")],
+        pinned: Annotated[
+            bool | None,
+            strawberry.argument(
+                description="Keep it from being deleted by itself; only a `QUEUED`, `SAVING` or "
+                "`LIVE` one can be pinned."
+            ),
+        ] = strawberry.UNSET,
+        note: Annotated[
+            str | None,
+            strawberry.argument(
+                description="What is to be known of it, up to 1,000 characters; empty removes it."
+            ),
+        ] = strawberry.UNSET,
+        idempotency_key: IdempotencyKey = None,
+    ) -> UpdateBackupPayload:
+        backup = await service.update_backup(
+            info.context.parts.database,
+            info.context.principal,
+            id=require_id("Backup", id, "id"),
+            pinned=given(pinned),
+            note=given(note),
+            idempotency_key=idempotency_key,
+        )
+        return UpdateBackupPayload(backup=Backup.of(backup))
+
+    @access.mutation(
         Capability.DELETE_BACKUPS,
         DeleteBackupsPayload,
         description="Delete backups. Each id is answered by itself; one that is refused does not "
         "stop the others. A `LIVE` one is `DELETING` until Backblaze B2 has confirmed that its "
         "object is gone; `FAILED`, `CANCELED` and `SKIPPED` ones are `DELETED` at once; `QUEUED` "
-        "and `SAVING` ones are refused (`BACKUP_RUNNING`: cancel them), and so are those that a "
-        "run reads (`BACKUP_IN_USE`).",
+        "and `SAVING` ones are refused (`BACKUP_RUNNING`: cancel them), and so are pinned ones "
+        "(`PINNED`) and those that a run reads (`BACKUP_IN_USE`).",
     )
     async def delete_backups(
         self,

@@ -11,13 +11,14 @@ from uuid import UUID
 import strawberry
 from graphql import DocumentNode
 
-from app.api.loaders import Fetch, Loaders
+from app.api.loaders import Fetch, Loaders, Work
 from app.api.nodes import Node, NodeKind
 from app.model.access import Principal
 from app.model.ids import decode_id, encode_id
 from app.postgres.listen import ListenHub
 from app.postgres.pool import Connection, Database
 from app.service.secrets import Sealer
+from app.transfer.objects import Objects
 
 V = TypeVar("V")
 _CONNECTIONS_OF_AN_OPERATION = 2
@@ -36,6 +37,8 @@ class Parts:
     embedded_key_prefix: str | None
     """None: there is no embedded B2."""
     default_host: str
+    objects: Objects
+    """The only way by which a request reaches B2."""
 
 
 class Context:
@@ -73,15 +76,24 @@ class Context:
         """Read by id, together with whatever else asks the same query."""
         return await self._loaders.load(fetch, id, *arguments)
 
+    async def work(self, work: Work[V], id: UUID) -> V | None:
+        """Do `work(context, ids)` for this id, together with whatever else asks the same."""
+        return await self._loaders.work(work, self, id)
+
     async def load_node(self, type_name: str, id: UUID) -> Node | None:
         kind = self._kinds[type_name]
         found = await self.load(kind.fetch, id)
         return None if found is None else kind.show(found)
 
     async def find_node(self, id: str) -> Node | None:
-        """The node of an opaque id; None for a wrong one, another hub's, or nothing's."""
+        """The node of an opaque id; None for a wrong one, another hub's, or nothing's.
+
+        So it is for one that the principal may not see.
+        """
         decoded = decode_id(id)
         if decoded is None or decoded[0] not in self._kinds:
+            return None
+        if not self.principal.may(self._kinds[decoded[0]].needs):
             return None
         return await self.load_node(*decoded)
 

@@ -8,7 +8,7 @@ import strawberry
 from strawberry.types.enum import StrawberryEnumDefinition
 
 from app.model.access import Role
-from app.model.backups import BackupState, BackupTrigger, ListChange
+from app.model.backups import BackupState, BackupTrigger, StorageStatus
 from app.model.containers import ContainerState, InstanceState
 from app.model.integrations import IntegrationState
 from app.model.restores import RestorePhase, RestoreState, RestoreTrigger
@@ -33,8 +33,10 @@ _describe(
     "What a key may do, in three steps; each includes the one before.",
     {
         "VIEWER": "Reads containers, backups, restores and logs.",
-        "OPERATOR": "Also backs up, cancels, restores into the same container, deletes backups.",
-        "ADMIN": "Also configures, restores elsewhere, deletes containers, and reads commands.",
+        "OPERATOR": "Also backs up, cancels, restores into the same container, deletes, pins and "
+        "downloads backups.",
+        "ADMIN": "Also configures, unpins, restores elsewhere, deletes containers, and reads "
+        "commands.",
     },
 )
 _describe(
@@ -50,6 +52,17 @@ _describe(
         "FAILED": "It could not be made; `error` says why. It has no object.",
         "CANCELED": "Somebody cancelled it. It has no object.",
         "SKIPPED": "Its due time was passed over; `error` says why. It never had an object.",
+    },
+)
+_describe(
+    StorageStatus,
+    "What is known of a backup's object in Backblaze B2.",
+    {
+        "UNCHECKED": "Nobody has looked since it was stored.",
+        "PRESENT": "It was there, as it was stored.",
+        "MISSING": "It was not there any more; it cannot be restored.",
+        "MISMATCH": "What was there is not what was stored; it cannot be restored.",
+        "LOSS_ACCEPTED": "It is missing, and somebody has accepted that.",
     },
 )
 _describe(
@@ -140,15 +153,5 @@ _describe(
     {
         "NEWEST_FIRST": "The newest comes first.",
         "OLDEST_FIRST": "The oldest comes first.",
-    },
-)
-_describe(
-    ListChange,
-    "What happened to the list of a container's backups that are not `DELETED`.",
-    {
-        "RESET": "Read the list again: from here on every change of it is told.",
-        "ENTERED": "This backup is in the list; you may know it already.",
-        "CHANGED": "This backup of the list says something else.",
-        "LEFT": "This backup is not in the list any more.",
     },
 )

@@ -2,24 +2,33 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Self
+from typing import Annotated, Self
 from uuid import UUID
 
 import strawberry
 
 from app.api import access
+from app.api.backups import Backup, BackupFilter
+from app.api.backups import read_filter as read_backup_filter
 from app.api.context import Info, make_id
 from app.api.enums import CreationOrder
 from app.api.integrations import Integration
+from app.api.keys import ApiKey
 from app.api.nodes import Node
 from app.api.paging import After, Before, Connection, First, Last, OrderBy, read_page, show_page
+from app.api.restores import Restore, RestoreFilter
+from app.api.restores import read_filter as read_restore_filter
+from app.api.scalars import BigInt
 from app.model import hubs as model
 from app.model.access import Capability
 from app.model.ids import describe_list
 from app.model.integrations import IntegrationFilter
 from app.postgres import pool
+from app.queries import backups as backups_queries
 from app.queries import hubs as queries
 from app.queries import integrations as integrations_queries
+from app.queries import keys as keys_queries
+from app.queries import restores as restores_queries
 
 
 @strawberry.type(description="The tenant: everything that a key sees belongs to its hub.")
@@ -54,6 +63,98 @@ class Hub(Node):
                 return await integrations_queries.count(connection, context.hub_id, wanted)
 
         return show_page(found, scope, show=Integration.of, count=count)
+
+    @strawberry.field(
+        description="The backups of all containers; without a filter all but those `DELETED`."
+    )
+    async def backups(
+        self,
+        info: Info,
+        *,
+        filter: Annotated[
+            BackupFilter | None, strawberry.argument(description="Which of them.")
+        ] = strawberry.UNSET,
+        order_by: OrderBy = CreationOrder.NEWEST_FIRST,
+        first: First = strawberry.UNSET,
+        after: After = strawberry.UNSET,
+        last: Last = strawberry.UNSET,
+        before: Before = strawberry.UNSET,
+    ) -> Connection[Backup]:
+        context = info.context
+        wanted = read_backup_filter(filter)
+        scope = describe_list(f"hub.backups:{context.hub_id}", order_by, wanted)
+        page = read_page(scope, order_by, first=first, after=after, last=last, before=before)
+        async with context.read() as connection:
+            found = await backups_queries.page(connection, context.hub_id, wanted, page)
+
+        async def count() -> int:
+            async with context.read() as connection:
+                return await backups_queries.count(connection, context.hub_id, wanted)
+
+        return show_page(found, scope, show=Backup.of, count=count)
+
+    @strawberry.field(description="The restores into the instances of all containers.")
+    async def restores(
+        self,
+        info: Info,
+        *,
+        filter: Annotated[
+            RestoreFilter | None, strawberry.argument(description="Which of them; all by default.")
+        ] = strawberry.UNSET,
+        order_by: OrderBy = CreationOrder.NEWEST_FIRST,
+        first: First = strawberry.UNSET,
+        after: After = strawberry.UNSET,
+        last: Last = strawberry.UNSET,
+        before: Before = strawberry.UNSET,
+    ) -> Connection[Restore]:
+        context = info.context
+        wanted = read_restore_filter(filter)
+        scope = describe_list(f"hub.restores:{context.hub_id}", order_by, wanted)
+        page = read_page(scope, order_by, first=first, after=after, last=last, before=before)
+        async with context.read() as connection:
+            found = await restores_queries.page(connection, context.hub_id, wanted, page)
+
+        async def count() -> int:
+            async with context.read() as connection:
+                return await restores_queries.count(connection, context.hub_id, wanted)
+
+        return show_page(found, scope, show=Restore.of, count=count)
+
+    @strawberry.field(
+        description="Its API keys, those that were revoked or expired included. Needs the "
+        "capability `MANAGE_KEYS`: without it null, with a `FORBIDDEN` error at this field."
+    )
+    async def api_keys(
+        self,
+        info: Info,
+        *,
+        order_by: OrderBy = CreationOrder.NEWEST_FIRST,
+        first: First = strawberry.UNSET,
+        after: After = strawberry.UNSET,
+        last: Last = strawberry.UNSET,
+        before: Before = strawberry.UNSET,
+    ) -> Connection[ApiKey] | None:
+        context = info.context
+        context.principal.require(Capability.MANAGE_KEYS)
+        scope = f"hub.apiKeys:{context.hub_id}|{order_by}"
+        page = read_page(scope, order_by, first=first, after=after, last=last, before=before)
+        async with context.read() as connection:
+            found = await keys_queries.page(connection, context.hub_id, page)
+
+        async def count() -> int:
+            async with context.read() as connection:
+                return await keys_queries.count(connection, context.hub_id)
+
+        return show_page(found, scope, show=ApiKey.of, count=count)
+
+    @strawberry.field(
+        description="How many bytes all of its backups take in storage: those that are `LIVE` or "
+        "`DELETING`."
+    )
+    async def stored_bytes(self, info: Info) -> BigInt:
+        async with info.context.read() as connection:
+            found = await backups_queries.stored_bytes_of_hub(connection, info.context.hub_id)
+        return BigInt(found)
 
 
 async def by_ids(

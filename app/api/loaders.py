@@ -13,6 +13,9 @@ V = TypeVar("V")
 Fetch = Callable[..., Awaitable[Mapping[UUID, V]]]
 """A batched query: `(connection, hub_id, ids, *arguments)` to values by id."""
 
+Work = Callable[..., Awaitable[Mapping[UUID, V]]]
+"""Something done at once for many ids that takes its connections itself: `(asker, ids)`."""
+
 
 class Loaders:
     """One batch for each query and its arguments. Lives as long as its answers may be reused."""
@@ -36,4 +39,16 @@ class Loaders:
                 return [found.get(id) for id in ids]
 
             loader = self._loaders[key] = DataLoader(load_fn=load_batch)
+        return cast("V | None", await loader.load(id))
+
+    async def work(self, work: Work[V], asker: object, id: UUID) -> V | None:
+        """What the work gives for this id; None where it gives nothing. All ids have one asker."""
+        loader = self._loaders.get(work)
+        if loader is None:
+
+            async def work_batch(ids: list[UUID]) -> Sequence[Any]:
+                done = await work(asker, ids)
+                return [done.get(id) for id in ids]
+
+            loader = self._loaders[work] = DataLoader(load_fn=work_batch)
         return cast("V | None", await loader.load(id))

@@ -8,6 +8,7 @@ import strawberry
 from strawberry.types.lazy_type import LazyType
 
 from app.api.loaders import Fetch
+from app.model.access import Capability
 
 
 @strawberry.interface(
@@ -25,6 +26,8 @@ class NodeKind:
 
     fetch: Fetch[Any]
     show: Callable[[Any], Node]
+    needs: Capability = Capability.READ
+    """Without it a key sees nothing by such an id."""
 
 
 def refer(type_name: str, module: str) -> LazyType[Any, Any]:

@@ -10,23 +10,23 @@ from strawberry.extensions import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
-from app.api.backup_changes import BackupSubscriptions
 from app.api.backups import Backup, BackupMutations, BackupQueries
 from app.api.containers import Container, ContainerMutations, ContainerQueries
 from app.api.context import Context, Parts
+from app.api.downloads import DownloadMutations
 from app.api.hubs import Hub, HubQueries
 from app.api.hubs import by_ids as hubs_by_ids
 from app.api.instances import Instance, InstanceMutations
 from app.api.integrations import Integration, IntegrationMutations
-from app.api.log_tails import LogSubscriptions
+from app.api.keys import ApiKey, KeyMutations
 from app.api.nodes import NodeKind
 from app.api.policies import PolicyMutations
 from app.api.restores import Restore, RestoreMutations, RestoreQueries, RestoreSubscriptions
 from app.api.scalars import SCALARS
 from app.api.user_errors import TYPES
 from app.api.viewer import ViewerQueries
-from app.model.access import Principal
-from app.queries import backups, containers, instances, integrations, restores
+from app.model.access import Capability, Principal
+from app.queries import backups, containers, instances, integrations, keys, restores
 
 
 @strawberry.type(
@@ -48,31 +48,26 @@ class Mutation(
     InstanceMutations,
     PolicyMutations,
     IntegrationMutations,
+    DownloadMutations,
+    KeyMutations,
 ):
     pass
 
 
 @strawberry.type(
-    description="What can be followed, over `graphql-transport-ws` and as server-sent events: the "
-    "current state first, then every change, then the final state; then the subscription completes."
+    description="What can be followed, over `graphql-transport-ws`: the current state first, then "
+    "every change, then the final state; then the subscription completes."
 )
-class Subscription(RestoreSubscriptions, BackupSubscriptions, LogSubscriptions):
+class Subscription(RestoreSubscriptions):
     pass
 
 
 class PreparedDocument(SchemaExtension):
-    """Takes the document that was parsed and measured before, and may be known to be valid."""
+    """Takes the document that was parsed and measured before."""
 
     def on_parse(self) -> Iterator[None]:
         context: Context = self.execution_context.context
         self.execution_context.graphql_document = context.document
-        yield
-
-    def on_validate(self) -> Iterator[None]:
-        context: Context = self.execution_context.context
-        if context.is_valid:
-            # Errors that were found before; the document is not validated again.
-            self.execution_context.pre_execution_errors = []
         yield
 
 
@@ -91,6 +86,7 @@ KINDS: Mapping[str, NodeKind] = MappingProxyType(
         "Integration": NodeKind(fetch=integrations.by_ids, show=Integration.of),
         "Backup": NodeKind(fetch=backups.by_ids, show=Backup.of),
         "Restore": NodeKind(fetch=restores.by_ids, show=Restore.of),
+        "ApiKey": NodeKind(fetch=keys.by_ids, show=ApiKey.of, needs=Capability.MANAGE_KEYS),
     }
 )
 
@@ -102,19 +98,15 @@ def make_schema() -> GatewaySchema:
         query=Query,
         mutation=Mutation,
         subscription=Subscription,
-        types=[*TYPES.values(), Hub, Container, Instance, Integration, Backup, Restore],
+        types=[*TYPES.values(), Hub, Container, Instance, Integration, Backup, Restore, ApiKey],
         extensions=[PreparedDocument],
         config=StrawberryConfig(scalar_map=SCALARS, disable_field_suggestions=True),
     )
 
 
-def make_context(
-    parts: Parts, principal: Principal, document: DocumentNode, *, is_valid: bool
-) -> Context:
+def make_context(parts: Parts, principal: Principal, document: DocumentNode) -> Context:
     """The context of one operation; each needs its own."""
-    return Context(
-        principal=principal, parts=parts, kinds=KINDS, document=document, is_valid=is_valid
-    )
+    return Context(principal=principal, parts=parts, kinds=KINDS, document=document)
 
 
 def export() -> str:

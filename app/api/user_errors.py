@@ -30,6 +30,7 @@ CODES: dict[type[errors.UserError], tuple[str, ...]] = {
         "BACKUP_NOT_LIVE",
         "BACKUP_RUNNING",
         "BACKUP_IN_USE",
+        "PINNED",
         "COMMAND_CHANGED",
         "OTHER_CONTAINER",
     ),

@@ -7,6 +7,9 @@ from uuid import UUID
 
 from app.errors import UserError
 from app.model.runs import Requester, RunError
+from app.model.texts import check_text
+
+LONGEST_NOTE = 1000
 
 
 class BackupState(StrEnum):
@@ -25,6 +28,16 @@ class BackupTrigger(StrEnum):
     MANUAL = "MANUAL"
     PRE_RESTORE = "PRE_RESTORE"
     RECOVERED = "RECOVERED"
+
+
+class StorageStatus(StrEnum):
+    """What was seen of a backup's object when somebody looked last."""
+
+    UNCHECKED = "UNCHECKED"
+    PRESENT = "PRESENT"
+    MISSING = "MISSING"
+    MISMATCH = "MISMATCH"
+    LOSS_ACCEPTED = "LOSS_ACCEPTED"
 
 
 _S = BackupState
@@ -48,17 +61,12 @@ def check_move(old: BackupState, new: BackupState) -> None:
 
 
 OPEN = frozenset({_S.QUEUED, _S.SAVING})
-SETTLED = frozenset(_S) - OPEN - {_S.DELETING}
-"""States that nothing leaves by itself."""
+GONE = frozenset({_S.DELETING, _S.DELETED})
 
 
-class ListChange(StrEnum):
-    """What happened to a container's list of backups."""
-
-    RESET = "RESET"
-    ENTERED = "ENTERED"
-    CHANGED = "CHANGED"
-    LEFT = "LEFT"
+def check_note(note: str) -> None:
+    """Raise InvalidInput where a backup cannot have this note."""
+    check_text(note, what="The note", path=("note",), longest=LONGEST_NOTE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +91,10 @@ class Backup:
     file_id: str | None
     size_bytes: int | None
     sha256: bytes | None
+    pinned: bool
+    note: str | None
+    storage_status: StorageStatus
+    storage_checked_at: datetime | None
     exit_code: int | None
     error: RunError | None
     bytes_read: int

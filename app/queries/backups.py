@@ -6,7 +6,7 @@ from uuid import UUID
 
 import asyncpg
 
-from app.model.backups import Backup, BackupFilter, BackupState, BackupTrigger
+from app.model.backups import Backup, BackupFilter, BackupState, BackupTrigger, StorageStatus
 from app.model.paging import Page, Slice, Window, cut_slice, open_window
 from app.model.runs import Requester, RunError
 from app.postgres.pool import Connection
@@ -111,6 +111,19 @@ async def stored_bytes(
     return dict.fromkeys(container_ids, 0) | {row["container_id"]: row["bytes"] for row in rows}
 
 
+async def stored_bytes_of_hub(connection: Connection, hub_id: UUID) -> int:
+    """The bytes that the hub's backups have in buckets, until B2 confirmed that they went."""
+    found: int = await connection.fetchval(_SQL["stored_bytes_of_hub"], hub_id)
+    return found
+
+
+async def annotate(
+    connection: Connection, hub_id: UUID, id: UUID, *, pinned: bool, note: str | None
+) -> None:
+    """Say of a locked backup what people think of it."""
+    await connection.execute(_SQL["annotate"], hub_id, id, pinned, note)
+
+
 def _window(filter: BackupFilter, page: Page) -> Window:
     return open_window(
         page, created_after=filter.created_after, created_before=filter.created_before
@@ -146,6 +159,10 @@ def _backup(row: asyncpg.Record) -> Backup:
         file_id=row["file_id"],
         size_bytes=row["size_bytes"],
         sha256=row["sha256"],
+        pinned=row["pinned"],
+        note=row["note"],
+        storage_status=StorageStatus(row["storage_status"]),
+        storage_checked_at=row["storage_checked_at"],
         exit_code=row["exit_code"],
         error=run_error(row),
         bytes_read=row["bytes_read"],

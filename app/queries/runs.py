@@ -64,6 +64,8 @@ class LockedBackup:
     instance_hostname: str
     state: BackupState
     trigger: BackupTrigger
+    pinned: bool
+    note: str | None
 
 
 async def create_run(connection: Connection, hub_id: UUID, new: NewRun) -> bool:
@@ -147,14 +149,15 @@ async def move_restore(
 
 async def mark_backups_deleting_with_container(
     connection: Connection, hub_id: UUID, container_id: UUID, grace: timedelta
-) -> tuple[int, int]:
+) -> tuple[int, int, int]:
     """Mark every LIVE backup of a locked container; their objects go after `grace`.
 
-    Returns how many there are and their bytes.
+    Returns how many there are, their bytes, and how many of them are pinned.
     """
     rows = await connection.fetch(_SQL["delete_with_container"], hub_id, container_id)
     await reclaim_stored(connection, hub_id, [row["id"] for row in rows], grace)
-    return len(rows), sum(row["size_bytes"] or 0 for row in rows)
+    pinned = sum(row["pinned"] for row in rows)
+    return len(rows), sum(row["size_bytes"] or 0 for row in rows), pinned
 
 
 async def lock_run(connection: Connection, hub_id: UUID, id: UUID) -> tuple[bool, bool] | None:
@@ -237,6 +240,8 @@ async def lock_backups(
             instance_hostname=row["instance_hostname"],
             state=BackupState(row["state"]),
             trigger=BackupTrigger(row["trigger"]),
+            pinned=row["pinned"],
+            note=row["note"],
         )
         for row in rows
     }

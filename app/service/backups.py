@@ -7,23 +7,30 @@ from uuid import UUID, uuid4
 
 from app.errors import InvalidInput, InvalidState, NotFound, NotPermitted, UserError
 from app.model.access import Capability, Principal
-from app.model.backups import Backup, BackupState, BackupTrigger, Deletion
+from app.model.backups import (
+    GONE,
+    OPEN,
+    Backup,
+    BackupState,
+    BackupTrigger,
+    Deletion,
+    check_note,
+)
 from app.model.containers import Container, ContainerState, Instance, InstanceState
 from app.model.integrations import IntegrationState
 from app.model.policies import BackupPolicy
 from app.model.runs import Requester, RunKind, place_of
-from app.postgres.listen import Wake, notify
+from app.postgres.listen import notify
 from app.postgres.pool import Connection, Database
 from app.queries import backups, containers, instances, integrations, policies, runs
 from app.queries.runs import LockedBackup, NewBackup, NewRun
 from app.service.idempotency import claim, keep
 from app.service.runs import queue_run
-from app.service.topics import list_of
 
 MOST_DELETIONS: Final = 100
 DELETED_BY_ITSELF: Final = "ITSELF"
-_OPEN = {BackupState.QUEUED, BackupState.SAVING}
-_GONE = {BackupState.DELETING, BackupState.DELETED}
+_KEPT = OPEN | {BackupState.LIVE}
+"""What there is, or will be, something to keep of."""
 
 
 async def create_backup(
@@ -102,18 +109,57 @@ async def cancel_backup(
             return await _get(connection, hub_id, id)
         run = await runs.lock_run(connection, hub_id, id)
         backup = await _get(connection, hub_id, id)
-        if run is None or backup.state not in {*_OPEN, BackupState.CANCELED}:
+        if run is None or backup.state not in {*OPEN, BackupState.CANCELED}:
             raise InvalidState(
                 f"The backup is {backup.state}; only a QUEUED or SAVING one can be cancelled.",
                 path=("id",),
             )
         _, is_waiting = run
-        if backup.state in _OPEN:
+        if backup.state in OPEN:
             await runs.cancel_run(connection, hub_id, id)
             if is_waiting:
                 await runs.end_run(connection, hub_id, id, exit_code=None, error=None, fence=False)
                 await runs.move_backup(connection, hub_id, id, backup.state, BackupState.CANCELED)
-            await notify(connection, [f"run:{id}", list_of(backup.container_id, id), "duty:runs"])
+            await notify(connection, [f"run:{id}", f"container:{backup.container_id}", "duty:runs"])
+        await keep(connection, *call, {"id": str(id)})
+        return await _get(connection, hub_id, id)
+
+
+async def update_backup(
+    database: Database,
+    principal: Principal,
+    *,
+    id: UUID,
+    pinned: bool | None = None,
+    note: str | None = None,
+    idempotency_key: str | None = None,
+) -> Backup:
+    """Pin or unpin a backup, or say something about it; None keeps, an empty note removes it.
+
+    Raises NotPermitted (also of unpinning), NotFound, InvalidInput, InvalidState (of pinning what
+    is not kept).
+    """
+    principal.require(Capability.PIN_BACKUPS)
+    if note is not None:
+        check_note(note)
+    hub_id = principal.hub_id
+    call = (principal, "updateBackup", idempotency_key)
+    async with database.transaction(hub_id) as connection:
+        if await claim(connection, *call, {"id": id, "pinned": pinned, "note": note}) is not None:
+            return await _get(connection, hub_id, id)
+        before = (await runs.lock_backups(connection, hub_id, [id])).get(id)
+        if before is None:
+            raise NotFound(path=("id",))
+        if pinned is not None:
+            _check_pin(principal, before, pinned=pinned)
+        await backups.annotate(
+            connection,
+            hub_id,
+            id,
+            pinned=before.pinned if pinned is None else pinned,
+            note=before.note if note is None else note or None,
+        )
+        await notify(connection, [f"run:{id}", f"container:{before.container_id}"])
         await keep(connection, *call, {"id": str(id)})
         return await _get(connection, hub_id, id)
 
@@ -128,7 +174,7 @@ async def delete_backups(
     """Delete backups, each by itself: one that is refused does not stop the others.
 
     `ids`: as the client wrote it, and what it stands for (None: nothing). A repeated one counts
-    once. Refusals: NotFound, InvalidState (BACKUP_RUNNING, BACKUP_IN_USE), NotPermitted
+    once. Refusals: NotFound, InvalidState (BACKUP_RUNNING, PINNED, BACKUP_IN_USE), NotPermitted
     (LAST_GOOD_BACKUP). Raises NotPermitted, InvalidInput (more than 100).
     """
     principal.require(Capability.DELETE_BACKUPS)
@@ -245,6 +291,16 @@ async def _choose_instance(
     return require_running(instance)
 
 
+def _check_pin(principal: Principal, before: LockedBackup, *, pinned: bool) -> None:
+    if before.pinned and not pinned:
+        principal.require(Capability.UNPIN_BACKUPS)
+    if pinned and not before.pinned and before.state not in _KEPT:
+        raise InvalidState(
+            f"The backup is {before.state}; only a QUEUED, SAVING or LIVE one can be pinned.",
+            path=("pinned",),
+        )
+
+
 async def _delete_each(
     connection: Connection, principal: Principal, ids: Sequence[UUID]
 ) -> dict[UUID, UserError]:
@@ -252,7 +308,7 @@ async def _delete_each(
     locked = await runs.lock_backups(connection, principal.hub_id, ids)
     in_use = await runs.read_by_runs(connection, principal.hub_id, ids)
     refusals: dict[UUID, UserError] = {}
-    topics: list[str | Wake] = []
+    touched: set[UUID] = set()
     for id in ids:
         backup = locked.get(id)
         refusal = NotFound() if backup is None else _refusal(backup, in_use)
@@ -260,19 +316,23 @@ async def _delete_each(
             refusal = await _last_good(connection, principal, backup)
         if refusal is not None:
             refusals[id] = refusal
-        elif backup is not None and backup.state not in _GONE:
+        elif backup is not None and backup.state not in GONE:
             await _delete(connection, principal.hub_id, backup)
-            topics += [f"run:{id}", list_of(backup.container_id, id)]
+            touched |= {backup.id, backup.container_id}
+    topics = [f"run:{id}" for id in touched & set(ids)]
+    topics += [f"container:{id}" for id in touched - set(ids)]
     if topics:
         await notify(connection, [*topics, "duty:reclaims"])
     return refusals
 
 
 def _refusal(backup: LockedBackup, in_use: frozenset[UUID]) -> UserError | None:
-    if backup.state in _OPEN:
+    if backup.state in OPEN:
         return InvalidState(
             f"The backup is {backup.state}; cancel it first.", code="BACKUP_RUNNING"
         )
+    if backup.pinned and backup.state not in GONE:
+        return InvalidState("The backup is pinned; unpin it first.", code="PINNED")
     if backup.id in in_use:
         return InvalidState(
             "A restore reads the backup; wait for its end or cancel it.", code="BACKUP_IN_USE"

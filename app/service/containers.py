@@ -150,7 +150,9 @@ async def _begin_deletion(
     container = await containers.begin_deletion(connection, hub_id, id)
     assert container is not None
     cancelled = await containers.cancel_runs(connection, hub_id, id)
-    count, size = await runs.mark_backups_deleting_with_container(connection, hub_id, id, grace)
+    count, size, pinned = await runs.mark_backups_deleting_with_container(
+        connection, hub_id, id, grace
+    )
     topics = [f"container:{id}", "duty:runs", "duty:reclaims"]
     await notify(connection, [*topics, *(f"run:{run_id}" for run_id in cancelled)])
     warnings = []
@@ -161,6 +163,8 @@ async def _begin_deletion(
             f"{count} {'backup' if count == 1 else 'backups'} of {size} bytes in all will be"
             f" removed from storage from {goes_at:%Y-%m-%dT%H:%M:%SZ} on."
         )
+    if pinned:
+        warnings.append(f"{pinned} of them {'is' if pinned == 1 else 'are'} pinned.")
     if cancelled:
         warnings.append(
             f"{len(cancelled)} {'run' if len(cancelled) == 1 else 'runs'} will be cancelled."

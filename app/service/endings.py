@@ -11,12 +11,12 @@ from app.model.orders import RestoreOrder, SaveOrder
 from app.model.restores import RestoreState
 from app.model.runs import Run, RunError, RunKind, run_mark
 from app.postgres import leases
-from app.postgres.listen import Wake, notify
+from app.postgres.listen import notify
 from app.postgres.pool import Connection, Database
 from app.postgres.queue import enqueue
 from app.queries import backups, claims, containers, instances, restores, runs, sweeps
 from app.queries.claims import LockedRun
-from app.service.topics import list_of
+from app.service.stored_objects import read_status, record_in
 
 # Locks are always taken in this order, so that no two transactions wait for each other:
 # container, instance, run, lease, backup or restore, reclaim.
@@ -80,6 +80,8 @@ async def fail_run(
 ) -> None:
     """The run failed; what a save may have sent is reclaimed by id and by name.
 
+    Where a restore found its object missing or different, the backup's record says so from now on.
+
     `instance_free` False: something still runs in the instance. Then it is UNREACHABLE until a
     worker has killed that. Raises Fenced.
     """
@@ -95,6 +97,7 @@ async def fail_run(
                 exit_code=exit_code,
                 instance_free=instance_free,
             )
+            await _record_loss(connection, locked.run, error)
 
 
 async def cancel_ended(
@@ -204,6 +207,15 @@ def left_by(locked: LockedRun) -> dict[str, Any] | None:
     return {"place": run.place, "runMark": run_mark(run.id, run.epoch), "trace": run.trace}
 
 
+async def _record_loss(connection: Connection, run: Run, error: GatewayError) -> None:
+    status = read_status(error)
+    if status is None or run.kind is not RunKind.RESTORE:
+        return
+    restore = await restores.get(connection, run.hub_id, run.id)
+    assert restore is not None
+    await record_in(connection, run.hub_id, {restore.backup_id: status})
+
+
 async def _leave(connection: Connection, locked: LockedRun) -> None:
     """Keep with the lease what could not be killed; nothing starts there before it is dead."""
     instance_id = locked.run.instance_id
@@ -215,11 +227,11 @@ async def _leave(connection: Connection, locked: LockedRun) -> None:
         await sweeps.leave_unreachable(connection, instance_id)
 
 
-async def _let_go(connection: Connection, run: Run) -> list[str | Wake]:
+async def _let_go(connection: Connection, run: Run) -> list[str]:
     """Free the instance, and say who is to be told."""
     assert run.instance_id is not None
     await leases.let_go(connection, run.instance_id, run.id, run.epoch)
-    return [f"run:{run.id}", list_of(run.container_id, run.id)]
+    return [f"run:{run.id}", f"container:{run.container_id}"]
 
 
 async def _state(connection: Connection, run: Run) -> BackupState | RestoreState:

@@ -19,7 +19,7 @@ from app.queries.runs import NewRestore, NewRun
 from app.service.backups import requested_by, require_running, require_stateful
 from app.service.idempotency import claim, keep
 from app.service.runs import queue_run
-from app.service.topics import list_of
+from app.service.stored_objects import require_object
 
 _USABLE: Final = {IntegrationState.LIVE, IntegrationState.VERIFYING}
 
@@ -39,7 +39,8 @@ async def restore_backup(
 
     Raises NotPermitted, NotFound, InvalidState (BACKUP_NOT_LIVE, INTEGRATION_NOT_LIVE,
     INSTANCE_NOT_RUNNING, OTHER_CONTAINER, CONTAINER_DELETING, CONTAINER_NOT_STATEFUL,
-    NO_RESTORE_COMMAND, COMMAND_CHANGED), Conflict (INSTANCE_BUSY).
+    NO_RESTORE_COMMAND, COMMAND_CHANGED), Conflict (INSTANCE_BUSY), StorageRefused
+    (OBJECT_MISSING, OBJECT_MISMATCH).
     """
     principal.require(Capability.RESTORE)
     hub_id, id = principal.hub_id, uuid4()
@@ -54,11 +55,12 @@ async def restore_backup(
         done = await claim(connection, *call, arguments)
         if done is not None:
             return await _get(connection, hub_id, UUID(done["id"]))
-        backup = _require_live(await backups.get(connection, hub_id, backup_id))
+        backup = require_live(await backups.get(connection, hub_id, backup_id))
+        require_object(backup, whole=True)
         instance, container = await _target(connection, hub_id, instance_id)
         if container.id != backup.container_id:
             _require_elsewhere(principal, allowed=allow_other_container)
-        await _require_reachable(connection, backup)
+        await require_reachable(connection, backup)
         command, timeout = await _command(
             connection, container, backup, accept_changed=accept_changed_command
         )
@@ -125,7 +127,9 @@ async def cancel_restore(
                 await runs.move_restore(
                     connection, hub_id, id, restore.state, RestoreState.CANCELED
                 )
-            await notify(connection, [f"run:{id}", list_of(restore.container_id, id), "duty:runs"])
+            await notify(
+                connection, [f"run:{id}", f"container:{restore.container_id}", "duty:runs"]
+            )
         await keep(connection, *call, {"id": str(id)})
         return await _get(connection, hub_id, id)
 
@@ -137,17 +141,18 @@ async def _get(connection: Connection, hub_id: UUID, id: UUID) -> Restore:
     return restore
 
 
-def _require_live(backup: Backup | None) -> Backup:
+def require_live(backup: Backup | None, *, to: str = "restored") -> Backup:
+    """Raises NotFound, InvalidState (BACKUP_NOT_LIVE); `to` is what cannot be done then."""
     if backup is None:
         raise NotFound(path=("backupId",))
     if backup.state is not BackupState.LIVE:
-        raise _not_live(backup.state)
+        raise _not_live(backup.state, to)
     return backup
 
 
-def _not_live(state: str) -> InvalidState:
+def _not_live(state: str, to: str = "restored") -> InvalidState:
     return InvalidState(
-        f"The backup is {state}; only a LIVE one can be restored.",
+        f"The backup is {state}; only a LIVE one can be {to}.",
         code="BACKUP_NOT_LIVE",
         path=("backupId",),
     )
@@ -177,7 +182,8 @@ def _require_elsewhere(principal: Principal, *, allowed: bool) -> None:
     principal.require(Capability.RESTORE_ELSEWHERE)
 
 
-async def _require_reachable(connection: Connection, backup: Backup) -> None:
+async def require_reachable(connection: Connection, backup: Backup) -> None:
+    """Raises InvalidState (INTEGRATION_NOT_LIVE)."""
     integration = await integrations.get(connection, backup.hub_id, backup.integration_id)
     if integration is None or integration.state not in _USABLE:
         state = "gone" if integration is None else integration.state

@@ -11,7 +11,7 @@ from app.postgres.listen import notify
 from app.postgres.pool import Database
 from app.postgres.queue import prune as prune_queue
 from app.queries import claims, containers, instances, sweeps
-from app.service import idempotency
+from app.service import downloads, idempotency
 from app.service.endings import describe, end_locked, lock_instance
 from app.service.runs import read_leftover
 
@@ -171,7 +171,7 @@ async def finish_instance_deletions(database: Database) -> int:
 async def prune(database: Database, keep_ended: timedelta) -> int:
     """Drop records and logs of runs that ended that long ago and have nothing in the bucket.
 
-    Settled reclaims, idempotency keys and the queue's log that are too old go, too.
+    Settled reclaims, idempotency keys, addresses and the queue's log that are too old go, too.
     Returns how many records went.
     """
     pruned = 0
@@ -185,4 +185,5 @@ async def prune(database: Database, keep_ended: timedelta) -> int:
         await sweeps.prune_reclaims(connection, keep_ended)
         await prune_queue(connection, QUEUE_LOG_KEPT)
     await idempotency.prune(database)
+    await downloads.prune(database)
     return pruned

@@ -10,6 +10,8 @@ from starlette.routing import Route, WebSocketRoute
 from app.api.context import Parts
 from app.api.execution import Operations
 from app.api.limits import Limits
+from app.web.downloads import PATH as DOWNLOADS
+from app.web.downloads import DownloadEndpoint
 from app.web.graphql import GraphQLEndpoint
 from app.web.health import Health
 from app.web.visits import Visits
@@ -55,6 +57,7 @@ def create_app(
         routes=[
             Route(PATH, GraphQLEndpoint(operations, visits, deadline_seconds=deadline_seconds)),
             WebSocketRoute(PATH, sockets),
+            Route(DOWNLOADS, DownloadEndpoint(parts)),
             Route("/healthz", health.tell_alive),
             Route("/readyz", health.tell_ready),
         ],

@@ -30,6 +30,7 @@ from app.service.secrets import Sealer
 from app.settings import Settings
 from app.storage.buckets import Buckets
 from app.storage.local_access import EMBEDDED_KEY_PREFIX
+from app.transfer.objects import Objects
 from app.worker.parts import Parts as WorkerParts
 from app.worker.parts import Times
 
@@ -80,22 +81,29 @@ async def find_roots(
 
 @asynccontextmanager
 async def make_api_parts(
-    settings: Settings, dsn: str, *, sealer: Sealer, is_embedded: bool
+    settings: Settings, dsn: str, *, sealer: Sealer, embedded_realm: str | None
 ) -> AsyncIterator[ApiParts]:
     """What requests need. Raises StartError."""
     role = settings.gateway_role
-    async with Database.open(
-        dsn, role=role, application_name="backup-gateway", max_size=GATEWAY_CONNECTIONS
-    ) as database:
-        yield ApiParts(
-            database=database,
-            listen=ListenHub(dsn, role=role),
-            sealer=sealer,
-            delete_grace=settings.delete_grace,
-            start_within=settings.start_within,
-            embedded_key_prefix=EMBEDDED_KEY_PREFIX if is_embedded else None,
-            default_host=settings.host_name,
-        )
+    buckets = Buckets(realm=settings.b2_realm, embedded_realm=embedded_realm, user_agent=USER_AGENT)
+    threads = ThreadPoolExecutor(HASHING_THREADS, thread_name_prefix="hashing")
+    try:
+        async with Database.open(
+            dsn, role=role, application_name="backup-gateway", max_size=GATEWAY_CONNECTIONS
+        ) as database:
+            yield ApiParts(
+                database=database,
+                listen=ListenHub(dsn, role=role),
+                sealer=sealer,
+                delete_grace=settings.delete_grace,
+                start_within=settings.start_within,
+                embedded_key_prefix=EMBEDDED_KEY_PREFIX if embedded_realm else None,
+                default_host=settings.host_name,
+                objects=Objects(buckets.open, threads, streams=settings.downloads),
+            )
+    finally:
+        await buckets.aclose()
+        threads.shutdown(wait=False, cancel_futures=True)
 
 
 @asynccontextmanager

@@ -117,7 +117,7 @@ def serve(settings: Settings) -> None:
 
 
 async def _serve(settings: Settings, dsn: str, sealer: Sealer, listening: socket.socket) -> None:
-    async with make_api_parts(settings, dsn, sealer=sealer, is_embedded=False) as parts:
+    async with make_api_parts(settings, dsn, sealer=sealer, embedded_realm=None) as parts:
         server = make_server(create_app(parts, allowed_origins=settings.allowed_origins))
         with stopping_on_signals(server.stop):
             async with asyncio.TaskGroup() as tasks:

@@ -122,7 +122,12 @@ async def _start_and_run(settings: Settings, listening: socket.socket, ctrl_c: _
             sealer = make_sealer(settings, None)
             await _migrate(settings, dsn)
         api = await stack.enter_async_context(
-            make_api_parts(settings, dsn, sealer=sealer, is_embedded=embedded is not None)
+            make_api_parts(
+                settings,
+                dsn,
+                sealer=sealer,
+                embedded_realm=embedded.b2.url if embedded else None,
+            )
         )
         work = await stack.enter_async_context(
             make_worker_parts(

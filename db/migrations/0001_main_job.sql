@@ -29,7 +29,7 @@ create table api_keys (
     revoked_at timestamptz,
     check ((role is null) <> (capabilities is null))
 );
-create index api_keys_hub on api_keys (hub_id);
+create index api_keys_hub on api_keys (hub_id, created_at desc, id desc);
 
 create table integrations (
     id uuid primary key default gen_random_uuid(),
@@ -196,6 +196,13 @@ create table backups (
     size_bytes bigint,
     sha256 bytea check (length(sha256) = 32),
     chunk_hashes bytea,
+    pinned boolean not null default false,
+    note text,
+    -- What was seen of the object when somebody looked last.
+    storage_status text not null default 'UNCHECKED' check (
+        storage_status in ('UNCHECKED', 'PRESENT', 'MISSING', 'MISMATCH', 'LOSS_ACCEPTED')
+    ),
+    storage_checked_at timestamptz,
     -- Set while DELETING, kept when DELETED; ITSELF by deleteBackups or a rule, CASCADE with its container.
     deleted_by text check (deleted_by in ('ITSELF', 'CASCADE')),
     deleting_since timestamptz,
@@ -209,6 +216,8 @@ create index backups_container on backups (hub_id, container_id, created_at desc
 create index backups_hub on backups (hub_id, created_at desc, id desc);
 create index backups_integration on backups (integration_id);
 create index backups_deleting on backups (deleting_since) where state = 'DELETING';
+create index backups_stored on backups (hub_id, container_id) include (size_bytes)
+where state in ('LIVE', 'DELETING');
 
 create table restores (
     id uuid primary key,
@@ -229,6 +238,21 @@ create table restores (
 create index restores_container on restores (hub_id, container_id, created_at desc, id desc);
 create index restores_backup on restores (hub_id, backup_id, created_at desc, id desc);
 create index restores_hub on restores (hub_id, created_at desc, id desc);
+
+-- Addresses that stream a backup's bytes once; only a hash of what makes one secret is kept.
+create table downloads (
+    id uuid primary key default gen_random_uuid(),
+    hub_id uuid not null references hubs (id),
+    backup_id uuid not null,
+    hash bytea not null unique,
+    requested_by_id uuid not null,
+    created_at timestamptz not null default now(),
+    expires_at timestamptz not null,
+    used_at timestamptz,
+    foreign key (backup_id, hub_id) references backups (id, hub_id) on delete cascade
+);
+create index downloads_backup on downloads (backup_id);
+create index downloads_age on downloads (expires_at);
 
 -- No foreign keys: a reclaim outlives the container, the integration and the hub.
 create table reclaims (
@@ -275,7 +299,7 @@ declare tenant text;
 begin
     foreach tenant in array array[
         'api_keys', 'integrations', 'containers', 'instances', 'backup_policies', 'runs', 'run_logs',
-        'backups', 'restores', 'reclaims', 'idempotency_keys'
+        'backups', 'restores', 'downloads', 'reclaims', 'idempotency_keys'
     ] loop
         execute format('alter table %I enable row level security', tenant);
         execute format(
@@ -316,3 +340,24 @@ as $$
 $$;
 revoke execute on function authenticate (bytea) from public;
 grant execute on function authenticate (bytea) to "{gateway}";
+
+-- Whoever opens an address has no key: this spends exactly one, and gives away what it stands for and nothing else.
+create function redeem_download(address_hash bytea)
+returns table (hub_id uuid, backup_id uuid)
+language sql volatile security definer set search_path = pg_catalog, public
+as $$
+    update public.downloads
+    set used_at = now()
+    where downloads.hash = address_hash
+        and downloads.used_at is null
+        and downloads.expires_at > now()
+        and not exists (
+            select
+            from public.api_keys
+            where api_keys.id = downloads.requested_by_id
+                and (api_keys.revoked_at is not null or api_keys.expires_at <= now())
+        )
+    returning downloads.hub_id, downloads.backup_id
+$$;
+revoke execute on function redeem_download (bytea) from public;
+grant execute on function redeem_download (bytea) to "{gateway}";

@@ -19,6 +19,10 @@ select
     backups.file_id,
     backups.size_bytes,
     backups.sha256,
+    backups.pinned,
+    backups.note,
+    backups.storage_status,
+    backups.storage_checked_at,
     runs.exit_code,
     runs.error_code,
     runs.error_message,
@@ -144,3 +148,15 @@ select container_id, coalesce(sum(size_bytes), 0)::bigint as bytes
 from backups
 where hub_id = $1 and container_id = any($2::uuid[]) and state in ('LIVE', 'DELETING')
 group by container_id;
+
+-- name: stored_bytes_of_hub
+-- The bytes of the objects that all backups of the hub have in the bucket.
+select coalesce(sum(size_bytes), 0)::bigint as bytes
+from backups
+where hub_id = $1 and state in ('LIVE', 'DELETING');
+
+-- name: annotate
+-- What people say of a locked backup.
+update backups
+set pinned = $3, note = $4
+where hub_id = $1 and id = $2;

@@ -64,7 +64,7 @@ with held as (
 update backups
 set state = 'DELETING', deleted_by = 'CASCADE', deleting_since = now()
 where hub_id = $1 and id in (select held.id from held)
-returning id, size_bytes;
+returning id, size_bytes, pinned;
 
 -- name: lock_run
 -- One run, for its end by a request; `waiting`: no worker has it.
@@ -145,7 +145,7 @@ where hub_id = $1 and id = $2;
 
 -- name: lock_backups
 -- Backups that nobody else may move or begin to read meanwhile.
-select id, container_id, instance_hostname, state, trigger
+select id, container_id, instance_hostname, state, trigger, pinned, note
 from backups
 where hub_id = $1 and id = any($2::uuid[])
 order by id asc

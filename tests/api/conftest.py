@@ -9,6 +9,7 @@ from tests.graphql_server import (  # noqa: F401
     listen,
     listening,
     logged_database,
+    objects,
     parts,
     stranger,
 )

@@ -32,7 +32,9 @@ NEEDS = {
     "restore": Capability.READ,
     "createBackup": Capability.BACK_UP,
     "cancelBackup": Capability.CANCEL,
+    "updateBackup": Capability.PIN_BACKUPS,
     "deleteBackups": Capability.DELETE_BACKUPS,
+    "createDownload": Capability.DOWNLOAD,
     "restoreBackup": Capability.RESTORE,
     "cancelRestore": Capability.CANCEL,
     "createContainer": Capability.CONFIGURE,
@@ -46,6 +48,8 @@ NEEDS = {
     "updateIntegration": Capability.CONFIGURE,
     "verifyIntegration": Capability.CONFIGURE,
     "deleteIntegration": Capability.CONFIGURE,
+    "createApiKey": Capability.MANAGE_KEYS,
+    "revokeApiKey": Capability.MANAGE_KEYS,
     "restoreProgress": Capability.READ,
 }
 

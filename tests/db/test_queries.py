@@ -12,11 +12,13 @@ NOUNS = sorted(path.stem for path in (DB / "queries").glob("*.sql"))
 QUERIES = [(noun, name) for noun in NOUNS for name in load(noun)]
 TENANT = [(noun, name) for noun, name in QUERIES if not noun.startswith("workers_")]
 
-# Others than their file's: the operator's commands are the owner's, and a key has no hub yet.
+# Others than their file's: the operator's commands are the owner's; a key and an address have no
+# hub yet.
 ROLES = {
     ("workers_hubs", "create"): "owner",
     ("workers_hubs", "find"): "owner",
     ("workers_hubs", "authenticate"): "gateway",
+    ("workers_downloads", "redeem"): "gateway",
 }
 LOCKS = r"\bhub_id = \$1\b|\binsert into \w+ \(\s*hub_id,[^)]*\)\s*values \(\$1,"
 # A list without these is as long as its table: a limit, or the ids that were asked for.
@@ -27,7 +29,7 @@ BOUNDS = (
     r"\b(id|run_id|instance_id|container_id|backup_id|hub_id) = \$[12]\b",
     r"^select count\(\*\)",
     r"\bpg_advisory_xact_lock\b",
-    r"\bauthenticate\(",
+    r"\b(authenticate|redeem_download)\(",
     r"\bonly_row\b|^select id\s+from installation$",
 )
 

@@ -4,7 +4,7 @@ import re
 from enum import StrEnum
 
 from app.model.access import Role
-from app.model.backups import BackupState, BackupTrigger
+from app.model.backups import BackupState, BackupTrigger, StorageStatus
 from app.model.containers import ContainerState, InstanceState
 from app.model.integrations import IntegrationState, Realm
 from app.model.restores import RestorePhase, RestoreState, RestoreTrigger
@@ -15,6 +15,7 @@ ENUMS: dict[str, type[StrEnum]] = {
     "api_keys.role": Role,
     "backups.state": BackupState,
     "backups.trigger": BackupTrigger,
+    "backups.storage_status": StorageStatus,
     "containers.state": ContainerState,
     "instances.state": InstanceState,
     "integrations.realm": Realm,
