@@ -8,7 +8,7 @@ import strawberry
 from strawberry.types.enum import StrawberryEnumDefinition
 
 from app.model.access import Role
-from app.model.backups import BackupState, BackupTrigger, StorageStatus
+from app.model.backups import BackupState, BackupTrigger, ListChange, StorageStatus
 from app.model.containers import ContainerState, InstanceState
 from app.model.integrations import IntegrationState
 from app.model.restores import RestorePhase, RestoreState, RestoreTrigger
@@ -153,5 +153,15 @@ _describe(
     {
         "NEWEST_FIRST": "The newest comes first.",
         "OLDEST_FIRST": "The oldest comes first.",
+    },
+)
+_describe(
+    ListChange,
+    "What happened to the list of a container's backups that are not `DELETED`.",
+    {
+        "RESET": "Read the list again: from here on every change of it is told.",
+        "ENTERED": "This backup is in the list; you may know it already.",
+        "CHANGED": "This backup of the list says something else.",
+        "LEFT": "This backup is not in the list any more.",
     },
 )

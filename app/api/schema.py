@@ -10,6 +10,7 @@ from strawberry.extensions import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
+from app.api.backup_changes import BackupSubscriptions
 from app.api.backups import Backup, BackupMutations, BackupQueries
 from app.api.containers import Container, ContainerMutations, ContainerQueries
 from app.api.context import Context, Parts
@@ -19,6 +20,7 @@ from app.api.hubs import by_ids as hubs_by_ids
 from app.api.instances import Instance, InstanceMutations
 from app.api.integrations import Integration, IntegrationMutations
 from app.api.keys import ApiKey, KeyMutations
+from app.api.log_tails import LogSubscriptions
 from app.api.nodes import NodeKind
 from app.api.policies import PolicyMutations
 from app.api.restores import Restore, RestoreMutations, RestoreQueries, RestoreSubscriptions
@@ -55,19 +57,26 @@ class Mutation(
 
 
 @strawberry.type(
-    description="What can be followed, over `graphql-transport-ws`: the current state first, then "
-    "every change, then the final state; then the subscription completes."
+    description="What can be followed, over `graphql-transport-ws` and as server-sent events: the "
+    "current state first, then every change, then the final state; then the subscription completes."
 )
-class Subscription(RestoreSubscriptions):
+class Subscription(RestoreSubscriptions, BackupSubscriptions, LogSubscriptions):
     pass
 
 
 class PreparedDocument(SchemaExtension):
-    """Takes the document that was parsed and measured before."""
+    """Takes the document that was parsed and measured before, and may be known to be valid."""
 
     def on_parse(self) -> Iterator[None]:
         context: Context = self.execution_context.context
         self.execution_context.graphql_document = context.document
+        yield
+
+    def on_validate(self) -> Iterator[None]:
+        context: Context = self.execution_context.context
+        if context.is_valid:
+            # No error: it was validated before.
+            self.execution_context.pre_execution_errors = []
         yield
 
 
@@ -104,9 +113,13 @@ def make_schema() -> GatewaySchema:
     )
 
 
-def make_context(parts: Parts, principal: Principal, document: DocumentNode) -> Context:
+def make_context(
+    parts: Parts, principal: Principal, document: DocumentNode, *, is_valid: bool
+) -> Context:
     """The context of one operation; each needs its own."""
-    return Context(principal=principal, parts=parts, kinds=KINDS, document=document)
+    return Context(
+        principal=principal, parts=parts, kinds=KINDS, document=document, is_valid=is_valid
+    )
 
 
 def export() -> str:

@@ -61,6 +61,19 @@ def check_move(old: BackupState, new: BackupState) -> None:
 
 
 OPEN = frozenset({_S.QUEUED, _S.SAVING})
+SETTLED = frozenset(_S) - OPEN - {_S.DELETING}
+"""States that nothing leaves by itself."""
+
+
+class ListChange(StrEnum):
+    """What happened to a container's list of backups."""
+
+    RESET = "RESET"
+    ENTERED = "ENTERED"
+    CHANGED = "CHANGED"
+    LEFT = "LEFT"
+
+
 GONE = frozenset({_S.DELETING, _S.DELETED})
 
 

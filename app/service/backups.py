@@ -20,12 +20,13 @@ from app.model.containers import Container, ContainerState, Instance, InstanceSt
 from app.model.integrations import IntegrationState
 from app.model.policies import BackupPolicy
 from app.model.runs import Requester, RunKind, place_of
-from app.postgres.listen import notify
+from app.postgres.listen import Wake, notify
 from app.postgres.pool import Connection, Database
 from app.queries import backups, containers, instances, integrations, policies, runs
 from app.queries.runs import LockedBackup, NewBackup, NewRun
 from app.service.idempotency import claim, keep
 from app.service.runs import queue_run
+from app.service.topics import list_of
 
 MOST_DELETIONS: Final = 100
 DELETED_BY_ITSELF: Final = "ITSELF"
@@ -120,7 +121,7 @@ async def cancel_backup(
             if is_waiting:
                 await runs.end_run(connection, hub_id, id, exit_code=None, error=None, fence=False)
                 await runs.move_backup(connection, hub_id, id, backup.state, BackupState.CANCELED)
-            await notify(connection, [f"run:{id}", f"container:{backup.container_id}", "duty:runs"])
+            await notify(connection, [f"run:{id}", list_of(backup.container_id, id), "duty:runs"])
         await keep(connection, *call, {"id": str(id)})
         return await _get(connection, hub_id, id)
 
@@ -159,7 +160,7 @@ async def update_backup(
             pinned=before.pinned if pinned is None else pinned,
             note=before.note if note is None else note or None,
         )
-        await notify(connection, [f"run:{id}", f"container:{before.container_id}"])
+        await notify(connection, [f"run:{id}", list_of(before.container_id, id)])
         await keep(connection, *call, {"id": str(id)})
         return await _get(connection, hub_id, id)
 
@@ -308,7 +309,7 @@ async def _delete_each(
     locked = await runs.lock_backups(connection, principal.hub_id, ids)
     in_use = await runs.read_by_runs(connection, principal.hub_id, ids)
     refusals: dict[UUID, UserError] = {}
-    touched: set[UUID] = set()
+    topics: list[str | Wake] = []
     for id in ids:
         backup = locked.get(id)
         refusal = NotFound() if backup is None else _refusal(backup, in_use)
@@ -318,9 +319,7 @@ async def _delete_each(
             refusals[id] = refusal
         elif backup is not None and backup.state not in GONE:
             await _delete(connection, principal.hub_id, backup)
-            touched |= {backup.id, backup.container_id}
-    topics = [f"run:{id}" for id in touched & set(ids)]
-    topics += [f"container:{id}" for id in touched - set(ids)]
+            topics += [f"run:{id}", list_of(backup.container_id, id)]
     if topics:
         await notify(connection, [*topics, "duty:reclaims"])
     return refusals

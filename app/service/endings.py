@@ -11,12 +11,13 @@ from app.model.orders import RestoreOrder, SaveOrder
 from app.model.restores import RestoreState
 from app.model.runs import Run, RunError, RunKind, run_mark
 from app.postgres import leases
-from app.postgres.listen import notify
+from app.postgres.listen import Wake, notify
 from app.postgres.pool import Connection, Database
 from app.postgres.queue import enqueue
 from app.queries import backups, claims, containers, instances, restores, runs, sweeps
 from app.queries.claims import LockedRun
 from app.service.stored_objects import read_status, record_in
+from app.service.topics import list_of
 
 # Locks are always taken in this order, so that no two transactions wait for each other:
 # container, instance, run, lease, backup or restore, reclaim.
@@ -227,11 +228,11 @@ async def _leave(connection: Connection, locked: LockedRun) -> None:
         await sweeps.leave_unreachable(connection, instance_id)
 
 
-async def _let_go(connection: Connection, run: Run) -> list[str]:
+async def _let_go(connection: Connection, run: Run) -> list[str | Wake]:
     """Free the instance, and say who is to be told."""
     assert run.instance_id is not None
     await leases.let_go(connection, run.instance_id, run.id, run.epoch)
-    return [f"run:{run.id}", f"container:{run.container_id}"]
+    return [f"run:{run.id}", list_of(run.container_id, run.id)]
 
 
 async def _state(connection: Connection, run: Run) -> BackupState | RestoreState:

@@ -20,6 +20,7 @@ from app.service.backups import requested_by, require_running, require_stateful
 from app.service.idempotency import claim, keep
 from app.service.runs import queue_run
 from app.service.stored_objects import require_object
+from app.service.topics import list_of
 
 _USABLE: Final = {IntegrationState.LIVE, IntegrationState.VERIFYING}
 
@@ -127,9 +128,7 @@ async def cancel_restore(
                 await runs.move_restore(
                     connection, hub_id, id, restore.state, RestoreState.CANCELED
                 )
-            await notify(
-                connection, [f"run:{id}", f"container:{restore.container_id}", "duty:runs"]
-            )
+            await notify(connection, [f"run:{id}", list_of(restore.container_id, id), "duty:runs"])
         await keep(connection, *call, {"id": str(id)})
         return await _get(connection, hub_id, id)
 

@@ -18,6 +18,7 @@ from app.postgres.pool import Connection, Database
 from app.queries import stored_objects
 from app.queries.stored_objects import SealedObject
 from app.service.secrets import Sealer, open_access
+from app.service.topics import list_of
 
 
 async def find_objects(
@@ -54,9 +55,9 @@ async def record_in(
     """As `record_looks`, in the caller's transaction."""
     recorded = await stored_objects.record(connection, hub_id, seen, is_whole=is_whole)
     changed = {id: found for id, found in recorded.items() if found.is_changed}
-    topics = {f"container:{found.container_id}" for found in changed.values()}
     if changed:
-        await notify(connection, [*(f"run:{id}" for id in changed), *sorted(topics)])
+        lists = (list_of(found.container_id, id) for id, found in changed.items())
+        await notify(connection, [*(f"run:{id}" for id in changed), *lists])
     return {id: found.look for id, found in recorded.items()}
 
 

@@ -8,6 +8,7 @@ from tests.graphql_server import (  # noqa: F401
     hub,
     listen,
     listening,
+    logged_app,
     logged_database,
     objects,
     parts,
