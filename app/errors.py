@@ -319,6 +319,12 @@ class RunUnsuccessful(ClientError):
     code = "CLIENT_RUN_UNSUCCESSFUL"
 
 
+class DownloadBroken(ClientError):
+    """Other bytes came than were saved."""
+
+    code = "CLIENT_DOWNLOAD_BROKEN"
+
+
 class NameUnclear(ClientError):
     """What the command line names is not there, or it is not the only one of that name."""
 

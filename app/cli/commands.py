@@ -211,6 +211,38 @@ def restore(
         tell(show, made, as_json=as_json, followed=follow)
 
 
+@click.command(short_help="Write a backup's bytes into a file.")
+@click.argument("backup")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    help="The file to make; `-` is stdout. [default: one here that says container and time]",
+)
+@take_connection
+@click.pass_context
+def download(context: click.Context, backup: str, *, output: str | None, as_json: bool) -> None:
+    """Write the bytes of BACKUP (an id, or the end of one as `backups` shows it) into a file.
+
+    The file appears once all of it is there and its SHA-256 is right. Into a pipe the bytes go as
+    they come: mind the exit code.
+    """
+    from app.cli.downloads import STDOUT
+    from app.cli.downloads import download as carry_out
+
+    _, names, show = load()
+    with connected(context) as client:
+        source = names.find_backup(client, backup, names.list_containers(client))
+        with show.LiveLine() as line:
+            done = carry_out(client, source, output, line)
+    if output == STDOUT:
+        return
+    if as_json:
+        show.print_json(done)
+    else:
+        click.echo(f"{done['file']}: {show.write_size(done['sizeBytes'])}")
+
+
 @click.command(short_help="Delete backups.")
 @click.argument("backups", nargs=-1, required=True, metavar="BACKUP...")
 @take_key
@@ -277,7 +309,7 @@ def cancel(context: click.Context, run: str, *, key: str | None, as_json: bool) 
     tell(show, ended, as_json=as_json, followed=False)
 
 
-COMMANDS = (containers, backups, backup, restore, delete, logs, cancel)
+COMMANDS = (containers, backups, backup, restore, download, delete, logs, cancel)
 
 
 def stay(show: ModuleType, states: Iterator[Json], run: Json) -> Json:

@@ -177,6 +177,15 @@ mutation DeleteBackups($ids: [ID!]!, $key: String!) {{
 }}
 """
 
+CREATE_DOWNLOAD = f"""
+mutation CreateDownload($backup: ID!, $key: String!) {{
+  result: createDownload(backupId: $backup, idempotencyKey: $key) {{
+    download {{ address backup {{ id sizeBytes sha256 }} }}
+    {_ERRORS}
+  }}
+}}
+"""
+
 CANCEL_BACKUP = (
     f"""
 mutation CancelBackup($id: ID!, $key: String!) {{
