@@ -96,6 +96,8 @@ class NewUser:
     uid: int | None = None
     """None: whoever runs the tests."""
     python: str = sys.executable
+    sources: str = f"{ROOT}:{sysconfig.get_path('purelib')}"
+    """Where the program and its libraries are, as PYTHONPATH has it."""
     started: list[Up] = field(default_factory=list)
 
     @property
@@ -108,7 +110,7 @@ class NewUser:
             "PATH": os.environ["PATH"],
             "HOME": str(self.top),
             "LANG": "C.UTF-8",
-            "PYTHONPATH": f"{ROOT}:{sysconfig.get_path('purelib')}",
+            "PYTHONPATH": self.sources,
             "BACKUP_GATEWAY_HOME": str(self.home),
             "PORT": "0",
         } | more
@@ -189,7 +191,27 @@ def make_user(uid: int | None = None) -> NewUser:
     if uid is None:
         return NewUser(top)
     os.chown(top, uid, uid)
-    return NewUser(top, uid, python=find_open_python(uid))
+    return NewUser(top, uid, python=find_open_python(uid), sources=find_open_sources(top, uid))
+
+
+def find_open_sources(top: Path, uid: int) -> str:
+    """The checkout and its libraries, or the same files below `top` where they are closed."""
+    places = [ROOT, Path(sysconfig.get_path("purelib"))]
+    done = subprocess.run(("ls", *map(str, places)), user=uid, capture_output=True, check=False)
+    if done.returncode == 0:
+        return ":".join(map(str, places))
+    opened = top / "sources"
+    for package in ("app", "db"):
+        _link_tree(ROOT / package, opened / package)
+    _link_tree(places[1], opened / "libraries")
+    return f"{opened}:{opened / 'libraries'}"
+
+
+def _link_tree(source: Path, target: Path) -> None:
+    try:
+        shutil.copytree(source, target, copy_function=os.link)
+    except (OSError, shutil.Error):  # another file system
+        shutil.copytree(source, target, dirs_exist_ok=True)
 
 
 def find_open_python(uid: int) -> str:
