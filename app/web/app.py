@@ -12,6 +12,7 @@ from app.api.execution import Operations
 from app.api.limits import Limits
 from app.web.downloads import PATH as DOWNLOADS
 from app.web.downloads import DownloadEndpoint
+from app.web.graphiql import send_asset
 from app.web.graphql import GraphQLEndpoint
 from app.web.health import Health
 from app.web.visits import Visits
@@ -58,6 +59,7 @@ def create_app(
             Route(PATH, GraphQLEndpoint(operations, visits, deadline_seconds=deadline_seconds)),
             WebSocketRoute(PATH, sockets),
             Route(DOWNLOADS, DownloadEndpoint(parts)),
+            Route(f"{PATH}/assets/{{name}}", send_asset),
             Route("/healthz", health.tell_alive),
             Route("/readyz", health.tell_ready),
         ],

@@ -9,9 +9,8 @@ from typing import Any
 import orjson
 from graphql import OperationType
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
-from strawberry.http.ides import get_graphql_ide_html
 
 from app.api.documents import Prepared
 from app.api.execution import Answer, Cost, Operations
@@ -19,6 +18,7 @@ from app.api.top_level_errors import hide, make_error
 from app.errors import GatewayError
 from app.model.access import Principal
 from app.web.authentication import HEADER, find_principal
+from app.web.graphiql import show_page
 from app.web.messages import REFUSALS, BadRequest, explain, read_json, read_request
 from app.web.sse import EVENT_STREAM, HEARTBEAT_SECONDS, EventStream
 from app.web.visits import Visits
@@ -68,7 +68,7 @@ class GraphQLEndpoint:
         try:
             _check_method(request)
             if wants_page(request):
-                return HTMLResponse(get_graphql_ide_html(), headers={"vary": "Accept"})
+                return show_page()
             return await self._answer(request, media, visit)
         except REFUSALS as refusal:
             return _refuse(explain(refusal), media)
