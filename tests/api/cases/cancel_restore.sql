@@ -1,0 +1,76 @@
+-- workers_hubs.authenticate
+select key_id, hub_id, name, role, capabilities, expires_at
+from authenticate($1);
+
+BEGIN;
+
+-- runs.lock_run
+select finished_at is not null as ended, owner is null as waiting
+from runs
+where hub_id = $1 and id = $2
+for update;
+
+-- restores.by_ids
+select
+    restores.id,
+    restores.hub_id,
+    restores.container_id,
+    restores.instance_id,
+    restores.backup_id,
+    restores.state,
+    restores.trigger,
+    restores.phase,
+    restores.bytes_total,
+    restores.created_at,
+    runs.bytes_delivered,
+    runs.bytes_per_second,
+    runs.progress_at,
+    runs.started_at,
+    runs.finished_at,
+    runs.exit_code,
+    runs.error_code,
+    runs.error_message,
+    runs.log_bytes,
+    runs.log_truncated,
+    runs.requested_by_kind,
+    runs.requested_by_id,
+    runs.requested_by_name
+from restores
+join runs on runs.id = restores.id
+where restores.hub_id = $1 and restores.id = any($2::uuid[]);
+
+-- runs.cancel_run
+update runs
+set cancel = true
+where hub_id = $1 and id = $2 and finished_at is null;
+
+-- restores.by_ids
+select
+    restores.id,
+    restores.hub_id,
+    restores.container_id,
+    restores.instance_id,
+    restores.backup_id,
+    restores.state,
+    restores.trigger,
+    restores.phase,
+    restores.bytes_total,
+    restores.created_at,
+    runs.bytes_delivered,
+    runs.bytes_per_second,
+    runs.progress_at,
+    runs.started_at,
+    runs.finished_at,
+    runs.exit_code,
+    runs.error_code,
+    runs.error_message,
+    runs.log_bytes,
+    runs.log_truncated,
+    runs.requested_by_kind,
+    runs.requested_by_id,
+    runs.requested_by_name
+from restores
+join runs on runs.id = restores.id
+where restores.hub_id = $1 and restores.id = any($2::uuid[]);
+
+COMMIT;

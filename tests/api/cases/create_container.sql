@@ -1,0 +1,13 @@
+-- workers_hubs.authenticate
+select key_id, hub_id, name, role, capabilities, expires_at
+from authenticate($1);
+
+BEGIN;
+
+-- containers.create
+insert into containers (hub_id, identifier, name, stateful, labels)
+values ($1, $2, $3, $4, $5)
+on conflict (hub_id, identifier) where state <> 'DELETED' do nothing
+returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, created_at;
+
+COMMIT;

@@ -1,0 +1,100 @@
+-- workers_hubs.authenticate
+select key_id, hub_id, name, role, capabilities, expires_at
+from authenticate($1);
+
+BEGIN;
+
+-- backups.by_ids
+select
+    backups.id,
+    backups.hub_id,
+    backups.container_id,
+    backups.instance_id,
+    backups.instance_hostname,
+    backups.integration_id,
+    integrations.bucket,
+    backups.state,
+    backups.trigger,
+    backups.created_at,
+    runs.started_at,
+    runs.finished_at,
+    backups.backup_command,
+    backups.restore_command,
+    backups.object_name,
+    backups.file_id,
+    backups.size_bytes,
+    backups.sha256,
+    backups.pinned,
+    backups.note,
+    backups.storage_status,
+    backups.storage_checked_at,
+    runs.exit_code,
+    runs.error_code,
+    runs.error_message,
+    runs.bytes_read,
+    runs.bytes_stored,
+    runs.bytes_per_second,
+    runs.progress_at,
+    runs.log_bytes,
+    runs.log_truncated,
+    runs.requested_by_kind,
+    runs.requested_by_id,
+    runs.requested_by_name
+from backups
+join runs on runs.id = backups.id
+join integrations on integrations.id = backups.integration_id
+where backups.hub_id = $1 and backups.id = any($2::uuid[]);
+
+-- integrations.get
+select id, hub_id, name, realm, key_id, next_key_id, bucket, prefix, state, error_code, error_message,
+    verified_at, created_at
+from integrations
+where hub_id = $1 and id = $2;
+
+-- downloads.create
+insert into downloads (hub_id, backup_id, hash, requested_by_id, expires_at)
+values ($1, $2, $3, $4, now() + $5::interval)
+returning id, backup_id, expires_at;
+
+COMMIT;
+
+-- backups.by_ids
+select
+    backups.id,
+    backups.hub_id,
+    backups.container_id,
+    backups.instance_id,
+    backups.instance_hostname,
+    backups.integration_id,
+    integrations.bucket,
+    backups.state,
+    backups.trigger,
+    backups.created_at,
+    runs.started_at,
+    runs.finished_at,
+    backups.backup_command,
+    backups.restore_command,
+    backups.object_name,
+    backups.file_id,
+    backups.size_bytes,
+    backups.sha256,
+    backups.pinned,
+    backups.note,
+    backups.storage_status,
+    backups.storage_checked_at,
+    runs.exit_code,
+    runs.error_code,
+    runs.error_message,
+    runs.bytes_read,
+    runs.bytes_stored,
+    runs.bytes_per_second,
+    runs.progress_at,
+    runs.log_bytes,
+    runs.log_truncated,
+    runs.requested_by_kind,
+    runs.requested_by_id,
+    runs.requested_by_name
+from backups
+join runs on runs.id = backups.id
+join integrations on integrations.id = backups.integration_id
+where backups.hub_id = $1 and backups.id = any($2::uuid[]);

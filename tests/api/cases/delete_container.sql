@@ -1,0 +1,123 @@
+-- workers_hubs.authenticate
+select key_id, hub_id, name, role, capabilities, expires_at
+from authenticate($1);
+
+BEGIN;
+
+-- containers.lock
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, created_at
+from containers
+where hub_id = $1 and id = $2
+for no key update;
+
+-- containers.begin_deletion
+update containers
+set deleting_since = now(), state = 'DELETING'
+where hub_id = $1 and id = $2 and state = 'LIVE'
+returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, created_at;
+
+-- containers.cancel_runs
+with held as (
+    select id
+    from runs
+    where hub_id = $1 and container_id = $2 and finished_at is null
+    order by id asc
+    for update
+)
+
+update runs
+set cancel = true
+where hub_id = $1 and id in (select held.id from held)
+returning id;
+
+-- runs.delete_with_container
+with held as (
+    select id
+    from backups
+    where hub_id = $1 and container_id = $2 and state = 'LIVE'
+    order by id asc
+    for update
+)
+
+update backups
+set state = 'DELETING', deleted_by = 'CASCADE', deleting_since = now()
+where hub_id = $1 and id in (select held.id from held)
+returning id, size_bytes, pinned;
+
+-- runs.reclaim_stored
+insert into reclaims (hub_id, integration_id, backup_id, kind, name, file_id, not_before)
+select
+    backups.hub_id,
+    backups.integration_id,
+    backups.id,
+    'OBJECT',
+    stored.name,
+    stored.file_id,
+    now() + $3::interval
+from backups
+cross join lateral (
+    values (backups.object_name, backups.file_id),
+    (backups.object_name || $4, backups.manifest_file_id)
+) as stored (name, file_id)
+where backups.hub_id = $1 and backups.id = any($2::uuid[]) and stored.file_id is not null;
+
+COMMIT;
+
+-- backups.newest_ids_by_container
+select parents.id as parent_id, page.id
+from unnest($10::uuid[]) as parents (id)
+cross join lateral (
+    select backups.id, backups.created_at
+    from backups
+    where backups.hub_id = $1
+        and backups.container_id = parents.id
+        and (backups.created_at, backups.id) > ($2::timestamptz, $3::uuid)
+        and (backups.created_at, backups.id) < ($4::timestamptz, $5::uuid)
+        and backups.state = any($6::text[])
+        and ($7::uuid is null or backups.instance_id = $7)
+        and ($8::text is null or backups.trigger = $8)
+    order by backups.created_at desc, backups.id desc
+    limit $9
+) as page
+order by parents.id, page.created_at desc, page.id desc;
+
+-- backups.by_ids
+select
+    backups.id,
+    backups.hub_id,
+    backups.container_id,
+    backups.instance_id,
+    backups.instance_hostname,
+    backups.integration_id,
+    integrations.bucket,
+    backups.state,
+    backups.trigger,
+    backups.created_at,
+    runs.started_at,
+    runs.finished_at,
+    backups.backup_command,
+    backups.restore_command,
+    backups.object_name,
+    backups.file_id,
+    backups.size_bytes,
+    backups.sha256,
+    backups.pinned,
+    backups.note,
+    backups.storage_status,
+    backups.storage_checked_at,
+    runs.exit_code,
+    runs.error_code,
+    runs.error_message,
+    runs.bytes_read,
+    runs.bytes_stored,
+    runs.bytes_per_second,
+    runs.progress_at,
+    runs.log_bytes,
+    runs.log_truncated,
+    runs.requested_by_kind,
+    runs.requested_by_id,
+    runs.requested_by_name
+from backups
+join runs on runs.id = backups.id
+join integrations on integrations.id = backups.integration_id
+where backups.hub_id = $1 and backups.id = any($2::uuid[]);

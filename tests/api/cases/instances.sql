@@ -1,0 +1,38 @@
+-- containers.by_ids
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, created_at
+from containers
+where hub_id = $1 and id = any ($2::uuid[])
+order by id
+limit cardinality($2::uuid[]);
+
+-- instances.pages_up
+select found.id, found.hub_id, found.container_id, found.hostname, found.state, found.executor, found.host, found.folder, found.variable_names, found.scratch, found.created_at, found.removed_at
+from unnest($2::uuid[]) as parents (id)
+cross join lateral (
+    select id, hub_id, container_id, hostname, state, executor, host, folder, variable_names, scratch,
+        created_at, removed_at
+    from instances
+    where hub_id = $1
+        and container_id = parents.id
+        and (created_at, id) < ($3::timestamptz, $4::uuid)
+        and (created_at, id) > ($5::timestamptz, $6::uuid)
+        and removed_at is null
+        and ($7::text is null or hostname = $7)
+        and ($8::text[] is null or state = any ($8))
+        and ($9::boolean is null or scratch = $9)
+    order by created_at asc, id asc
+    limit $10
+) as found
+order by found.container_id asc, found.created_at asc, found.id asc;
+
+-- policies.by_containers
+select container_id, hub_id, integration_id, backup_command, backup_timeout, min_bytes, restore_command,
+    restore_timeout, updated_at
+from backup_policies
+where hub_id = $1 and container_id = any ($2::uuid[])
+order by container_id
+limit cardinality($2::uuid[]);
+
+-- workers_hubs.authenticate
+select key_id, hub_id, name, role, capabilities, expires_at
+from authenticate($1);

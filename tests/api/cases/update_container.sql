@@ -1,0 +1,19 @@
+-- workers_hubs.authenticate
+select key_id, hub_id, name, role, capabilities, expires_at
+from authenticate($1);
+
+BEGIN;
+
+-- containers.lock
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, created_at
+from containers
+where hub_id = $1 and id = $2
+for no key update;
+
+-- containers.update
+update containers
+set name = $3, labels = $4
+where hub_id = $1 and id = $2 and state = 'LIVE'
+returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, created_at;
+
+COMMIT;

@@ -1,0 +1,31 @@
+-- workers_hubs.authenticate
+select key_id, hub_id, name, role, capabilities, expires_at
+from authenticate($1);
+
+BEGIN;
+
+-- instances.lock
+select id, hub_id, container_id, hostname, state, executor, host, folder, variable_names, scratch,
+    created_at, removed_at
+from instances
+where hub_id = $1 and id = $2
+for no key update;
+
+-- instances.open_run
+select id
+from runs
+where hub_id = $1 and instance_id = $2 and finished_at is null
+limit 1;
+
+-- instances.update
+update instances
+set
+    folder = coalesce($3, folder),
+    variable_names = coalesce($4, variable_names),
+    sealed_variables = case when $4::text[] is null then sealed_variables else $5 end,
+    state = coalesce($6, state)
+where hub_id = $1 and id = $2 and removed_at is null and state <> 'DELETING'
+returning id, hub_id, container_id, hostname, state, executor, host, folder, variable_names, scratch,
+    created_at, removed_at;
+
+COMMIT;

@@ -1,0 +1,23 @@
+-- workers_hubs.authenticate
+select key_id, hub_id, name, role, capabilities, expires_at
+from authenticate($1);
+
+BEGIN;
+
+-- integrations.lock
+select id, hub_id, name, realm, key_id, next_key_id, bucket, prefix, state, error_code, error_message,
+    verified_at, created_at
+from integrations
+where hub_id = $1 and id = $2
+for no key update;
+
+-- integrations.request_check
+update integrations
+set
+    check_at = clock_timestamp(),
+    state = case when state = 'LIVE' then 'LIVE' else 'VERIFYING' end
+where hub_id = $1 and id = $2 and state in ('VERIFYING', 'LIVE', 'FAILED')
+returning id, hub_id, name, realm, key_id, next_key_id, bucket, prefix, state, error_code, error_message,
+    verified_at, created_at;
+
+COMMIT;

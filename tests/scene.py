@@ -1,0 +1,221 @@
+"""One of everything in a hub, with names that are the same each time: what recorded cases show."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from uuid import UUID
+
+from app.errors import CommandFailed, StorageCredentials
+from app.model.access import Capability, Principal, Role
+from app.model.backups import StorageStatus
+from app.model.containers import Instance, InstanceState
+from app.model.hubs import Hub
+from app.model.ids import encode_id
+from app.model.integrations import Integration
+from app.model.logs import LogStream
+from app.model.orders import NewLogEntry, RunProgress
+from app.model.restores import RestorePhase
+from app.model.runs import Run
+from app.postgres.pool import Database
+from app.service.endings import fail_run, finish_backup, finish_restore
+from app.service.integration_checks import check_failed, due_checks
+from app.service.keys import authenticate, create_api_key, create_key
+from app.service.runs import append_log, mark_touched, record_progress, set_phase
+from app.service.stored_objects import record_looks
+from tests.builders import (
+    SEALER,
+    Stage,
+    a_container,
+    a_hub,
+    a_live_backup,
+    a_policy,
+    a_queued_backup,
+    a_save,
+    a_started_restore,
+    an_instance,
+    an_integration,
+    an_unchecked_integration,
+    read_backup,
+    stored_bytes,
+)
+from tests.conftest import GATEWAY_ROLE, WORKER_ROLE
+
+SIZE = 1000
+END = datetime(2100, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """A hub, a token of each role, and the ids of all that it holds by short names."""
+
+    hub: Hub
+    tokens: dict[str, str]
+    """Of keys by the names of their roles; the KEEPER may read and manage keys."""
+    ids: dict[str, str]
+    """As clients know them."""
+    names: dict[UUID, str]
+
+
+async def build_scene(dsn: str, *, hub: str = "acme") -> Scene:
+    """Fill a migrated database with a hub; nobody is connected to it afterwards."""
+    async with (
+        Database.open(dsn, role=None, min_size=0) as owner,
+        Database.open(dsn, role=GATEWAY_ROLE, min_size=0) as gateway,
+        Database.open(dsn, role=WORKER_ROLE, min_size=0) as worker,
+    ):
+        return await _Builder(owner=owner, gateway=gateway, worker=worker).build(hub)
+
+
+class _Builder:
+    """Builds a scene step by step, through the services."""
+
+    def __init__(self, *, owner: Database, gateway: Database, worker: Database) -> None:
+        self.owner = owner
+        self.gateway = gateway
+        self.worker = worker
+        self.ids: dict[str, str] = {}
+        self.names: dict[UUID, str] = {}
+
+    def name(self, word: str, type_name: str, id: UUID) -> None:
+        self.ids[word] = encode_id(type_name, id)
+        self.names[id] = word
+
+    async def build(self, name: str) -> Scene:
+        hub = await a_hub(self.owner, name=name)
+        self.name("hub", "Hub", hub.id)
+        tokens, admin = await self._keys(hub)
+        integration = await self._integrations(admin, prefix=name)
+        stage, instances = await self._containers(admin, integration)
+        await self._runs(stage, instances)
+        self.name("nothing", "Backup", UUID(int=0))
+        return Scene(hub=hub, tokens=tokens, ids=self.ids, names=self.names)
+
+    async def _keys(self, hub: Hub) -> tuple[dict[str, str], Principal]:
+        tokens: dict[str, str] = {}
+        for role in (Role.ADMIN, Role.VIEWER):
+            name = f"the {role.lower()}"
+            id, tokens[role] = await create_key(self.owner, hub_id=hub.id, name=name, role=role)
+            self.name(f"{role.lower()}Key", "ApiKey", id)
+        admin = await authenticate(self.gateway, tokens[Role.ADMIN])
+        assert admin is not None
+        for name, grant in (
+            ("operator", {"role": Role.OPERATOR, "expires_at": END}),
+            ("keeper", {"capabilities": [Capability.READ, Capability.MANAGE_KEYS]}),
+        ):
+            key, token = await create_api_key(self.gateway, admin, name=f"the {name}", **grant)
+            assert token is not None
+            tokens[name.upper()] = token
+            self.name(f"{name}Key", "ApiKey", key.id)
+        return tokens, admin
+
+    async def _integrations(self, admin: Principal, *, prefix: str) -> Integration:
+        integration = await an_integration(
+            self.gateway, self.worker, admin, name="B2", bucket="the-bucket", prefix=prefix
+        )
+        self.name("integration", "Integration", integration.id)
+        unused = await an_unchecked_integration(
+            self.gateway, admin, name="Broken", bucket="another-bucket", prefix="kept"
+        )
+        for check in await due_checks(self.worker, SEALER, 100):
+            await check_failed(self.worker, check, StorageCredentials())
+        self.name("unused", "Integration", unused.id)
+        return integration
+
+    async def _containers(
+        self, admin: Principal, integration: Integration
+    ) -> tuple[Stage, dict[str, Instance]]:
+        gateway = self.gateway
+        container = await a_container(
+            gateway, admin, identifier="ledger", name="The ledger", labels={"tier": "gold"}
+        )
+        self.name("container", "Container", container.id)
+        web = await a_container(gateway, admin, identifier="web", name="The web", stateful=False)
+        self.name("web", "Container", web.id)
+        policy = await a_policy(gateway, admin, container, integration)
+        instances = {}
+        for number, word in enumerate(("instance", "waiting", "busy"), 1):
+            instances[word] = await an_instance(
+                gateway, admin, container, hostname=f"{number}.ledger", variables={"PASSWORD": "x"}
+            )
+            self.name(word, "Instance", instances[word].id)
+        stopped = await an_instance(
+            gateway, admin, container, hostname="4.ledger", state=InstanceState.STOPPED
+        )
+        self.name("stopped", "Instance", stopped.id)
+        stage = Stage(
+            admin=admin,
+            container=container,
+            instance=instances["instance"],
+            integration=integration,
+            policy=policy,
+        )
+        return stage, instances
+
+    async def _runs(self, stage: Stage, instances: dict[str, Instance]) -> None:
+        """The last run of each instance may still be going on."""
+        gateway, worker = self.gateway, self.worker
+        order = await a_save(gateway, worker, stage)
+        self.name("backup", "Backup", order.backup.id)
+        await self._print(order.run, b"dumping\n", b"d\xf6ne\n")
+        await self._progress(order.run)
+        stored = replace(stored_bytes(SIZE), file_id="the-file", manifest_file_id="its-manifest")
+        await finish_backup(worker, order, stored)
+        backup = await read_backup(gateway, stage, order.backup.id)
+
+        order = await a_save(gateway, worker, stage)
+        self.name("failed", "Backup", order.backup.id)
+        await self._print(order.run, b"no space left\n")
+        run = order.run
+        await fail_run(worker, run.id, run.epoch, error=CommandFailed(), exit_code=3)
+
+        lost = await a_live_backup(gateway, worker, stage, size=SIZE)
+        self.name("lost", "Backup", lost.id)
+        seen = {lost.id: StorageStatus.MISSING}
+        await record_looks(gateway, stage.admin.hub_id, seen)
+
+        queued = await a_queued_backup(gateway, stage, instance=instances["waiting"])
+        self.name("queued", "Backup", queued.id)
+
+        done = await a_started_restore(gateway, worker, stage, backup)
+        self.name("restore", "Restore", done.run.id)
+        await self._print(done.run, b"restored\n")
+        await finish_restore(worker, done, 0)
+
+        broken = await a_started_restore(gateway, worker, stage, backup)
+        self.name("brokenRestore", "Restore", broken.run.id)
+        run = broken.run
+        await fail_run(worker, run.id, run.epoch, error=CommandFailed(), exit_code=3)
+
+        under_way = await a_started_restore(
+            gateway, worker, stage, backup, instance=instances["busy"]
+        )
+        self.name("running", "Restore", under_way.run.id)
+        run = under_way.run
+        await mark_touched(worker, run.id, run.epoch)
+        await set_phase(worker, run.id, run.epoch, RestorePhase.TRANSFERRING)
+        await self._progress(run)
+
+    async def _print(self, run: Run, *pieces: bytes) -> None:
+        entries, place = [], 0
+        for piece in pieces:
+            entries.append(NewLogEntry(sequence=place, stream=LogStream.STDERR, data=piece))
+            place += len(piece)
+        await append_log(
+            self.worker,
+            run.id,
+            run.epoch,
+            entries,
+            drop_before=None,
+            total_bytes=place,
+            truncated=False,
+        )
+
+    async def _progress(self, run: Run) -> None:
+        progress = RunProgress(
+            run_id=run.id,
+            epoch=run.epoch,
+            bytes_read=SIZE,
+            bytes_stored=SIZE,
+            bytes_delivered=SIZE // 4,
+            bytes_per_second=50,
+        )
+        await record_progress(self.worker, [progress])
