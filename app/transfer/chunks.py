@@ -70,16 +70,19 @@ class CheckedChunks:
 
     async def read(self) -> AsyncGenerator[bytes, None]:
         """The chunks in their order."""
-        pending = bytearray()
+        pending: list[memoryview] = []
+        lacking = CHUNK_BYTES
         async with contextlib.aclosing(self._stream):
             async for data in self._stream:
-                pending += data
-                while len(pending) >= CHUNK_BYTES:
-                    chunk = bytes(pending[:CHUNK_BYTES])
-                    del pending[:CHUNK_BYTES]
+                view = memoryview(data)
+                while len(view) >= lacking:
+                    chunk = b"".join((*pending, view[:lacking]))
+                    pending, view, lacking = [], view[lacking:], CHUNK_BYTES
                     yield await self._check(chunk)
-        if pending:
-            yield await self._check(bytes(pending))
+                pending.append(view)
+                lacking -= len(view)
+        if lacking < CHUNK_BYTES:
+            yield await self._check(b"".join(pending))
         if self._checked != self._size or self._whole.digest() != self._sha256:
             raise ObjectMismatch(
                 f"The object's {self._checked} bytes as a whole are not the {self._size} bytes"
