@@ -83,6 +83,9 @@ class DownloadEndpoint:
             try:
                 # Before anything is said: then a lost object is an answer and no cut stream.
                 first = await self._next(chunks)
+                if first is None:
+                    # Whoever gets nothing goes at once: there is no time for it later.
+                    await self._keep_proof(redeemed)
             except GatewayError as error:
                 await self._keep_loss(redeemed, error)
                 await _show(error)(request.scope, request.receive, send)
@@ -118,17 +121,12 @@ class DownloadEndpoint:
             await self._finish(redeemed, chunk, send)
 
     async def _finish(self, redeemed: Redeemed, chunk: bytes, send: Send) -> None:
-        backup = redeemed.backup
-        await record_looks(
-            self._parts.database,
-            backup.hub_id,
-            {backup.id: StorageStatus.PRESENT},
-            is_whole=True,
-        )
+        if chunk:
+            await self._keep_proof(redeemed)
         try:
             await self._send(send, chunk, is_last=True)
         except ClientStalled:
-            log.info("a download was given up", backup=str(backup.id))
+            log.info("a download was given up", backup=str(redeemed.backup.id))
 
     async def _next(self, chunks: AsyncGenerator[bytes, None]) -> bytes | None:
         """The next checked chunk; None at the end. Raises StorageError."""
@@ -148,6 +146,12 @@ class DownloadEndpoint:
                     await send({"type": "http.response.body", "body": piece, "more_body": more})
             except (TimeoutError, OSError):
                 raise ClientStalled from None
+
+    async def _keep_proof(self, redeemed: Redeemed) -> None:
+        """All bytes were read and are right."""
+        database, backup = self._parts.database, redeemed.backup
+        seen = {backup.id: StorageStatus.PRESENT}
+        await record_looks(database, backup.hub_id, seen, is_whole=True)
 
     async def _keep_loss(self, redeemed: Redeemed, error: GatewayError) -> None:
         status = read_status(error)
