@@ -7,6 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(VENV)/.stamp-run
 DEV := $(VENV)/.stamp-dev
+CLIENTS := tests/clients/node
+NODE := $(if $(shell command -v npm),$(CLIENTS)/node_modules/.stamp)
 B2 := .venv-b2/.stamp
 CODEGEN := .venv-codegen/.stamp
 PIP := -m pip --quiet --disable-pip-version-check --no-input
@@ -23,7 +25,7 @@ $(shell for v in $(VENV) .venv-b2 .venv-codegen .venv-pin; do \
 up: $(RUN)  ## the gateway, a worker, an embedded PostgreSQL and B2 (HOST, PORT, DATABASE_URL, BACKUP_GATEWAY_*)
 	@exec $(BIN)/backup-gateway up $(ARGS)
 
-test: $(DEV) $(B2) $(CODEGEN)  ## everything that is proven; ARGS='tests/model -k retention' narrows it down
+test: $(DEV) $(B2) $(CODEGEN) $(NODE)  ## everything that is proven; ARGS='tests/model -k retention' narrows it down
 	@exec $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 check: $(DEV)  ## linters, types, layers, SQL, schema and README only
@@ -41,7 +43,7 @@ pin: .venv-pin/.stamp  ## write the requirements*.txt anew: newest versions, has
 tables: $(DEV)  ## write the README's tables anew from the code
 	@PYTHONPATH=. exec $(BIN)/python -m tests.readme_tables
 
-venv: $(DEV) $(B2) $(CODEGEN)
+venv: $(DEV) $(B2) $(CODEGEN) $(NODE)
 
 define make_venv
 @[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer is needed and was not found; on Debian: apt install python3 python3-venv (or name one: make PYTHON=/path/to/python3)" >&2; exit 1; }
@@ -70,6 +72,11 @@ $(B2): requirements-b2.txt
 $(CODEGEN): requirements-codegen.txt
 	$(call make_venv,.venv-codegen)
 	@.venv-codegen/bin/python $(PIP) install --require-hashes -r requirements-codegen.txt
+	@touch $@
+
+# Without npm the tests of these clients are left out.
+$(CLIENTS)/node_modules/.stamp: $(CLIENTS)/package-lock.json
+	@cd $(CLIENTS) && npm ci --silent --no-audit --no-fund
 	@touch $@
 
 .venv-pin/.stamp: requirements-pin.txt

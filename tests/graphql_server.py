@@ -153,12 +153,14 @@ async def stranger(client_as: ClientAs, owner: Database) -> Client:
 
 
 @contextlib.asynccontextmanager
-async def serve(app: ASGIApp, *, send_buffer: int | None = None) -> AsyncIterator[str]:
+async def serve(
+    app: ASGIApp, *, port: int = 0, send_buffer: int | None = None
+) -> AsyncIterator[str]:
     """The application behind a real socket; gives `host:port`.
 
     `send_buffer`: bytes that the kernel takes for a client that does not read.
     """
-    bound = socket.create_server(("127.0.0.1", 0))
+    bound = socket.create_server(("127.0.0.1", port))
     if send_buffer is not None:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
     server = uvicorn.Server(

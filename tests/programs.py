@@ -15,6 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 MISSING = "missing program: "
+NODE_CLIENTS = ROOT / "tests/clients/node/node_modules"
 NAMES = {
     "b2": (os.environ.get("B2_TOOL", str(ROOT / ".venv-b2/bin/b2")),),
     "ariadne-codegen": (str(ROOT / ".venv-codegen/bin/ariadne-codegen"),),
@@ -23,14 +24,20 @@ NAMES = {
 INSTALL = {
     "b2": "make test makes it in .venv-b2",
     "ariadne-codegen": "make test makes it in .venv-codegen",
+    "node-clients": "make test installs them where npm is: apt install nodejs npm",
     "root": "run as root",
 }
 
 
 def find_program(name: str) -> Path | None:
-    """Give the program's path; for `root`, which is no program, any path where this is root."""
+    """Give the program's path; for `root`, which is no program, any path where this is root.
+
+    `node-clients` stands for Node and the packages that run in it.
+    """
     if name == "root":
         return Path("/") if os.geteuid() == 0 else None
+    if name == "node-clients":
+        return NODE_CLIENTS if shutil.which("node") and NODE_CLIENTS.is_dir() else None
     for candidate in NAMES.get(name, (name,)):
         if found := shutil.which(candidate):
             return Path(found)
