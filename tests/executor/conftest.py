@@ -172,7 +172,7 @@ async def nothing_stays_open() -> AsyncIterator[None]:
 async def until(condition: Callable[[], object], *, seconds: float = 15.0) -> None:
     """Wait until something is so; the time only ends a test that has failed."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - other processes set no event
+        while not condition():
             await asyncio.sleep(0.005)
 
 
