@@ -1,16 +1,18 @@
 """Hubs and API keys: made by the operator, recognised in requests."""
 
 import re
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
 
-from app.errors import Conflict, InvalidInput, NotFound
-from app.model.access import CAPABILITIES, Role
-from app.queries import hubs
+from app.errors import Conflict, InvalidInput, NotFound, NotPermitted
+from app.model.access import CAPABILITIES, Capability, Principal, Role
+from app.model.paging import Page
+from app.queries import hubs, keys
 from app.service.hubs import create_hub, find_hub
-from app.service.keys import authenticate, create_key
-from tests.builders import a_hub, a_key, unique
+from app.service.keys import authenticate, create_api_key, create_key, revoke_api_key
+from tests.builders import a_hub, a_key, a_principal, an_admin, unique
 
 
 async def test_a_hub_is_found_by_its_name_and_by_its_id(owner):
@@ -108,3 +110,98 @@ async def test_a_key_needs_a_hub_and_a_name(owner):
     hub = await a_hub(owner, name=unique("team"))
     with pytest.raises(InvalidInput):
         await create_key(owner, hub_id=hub.id, name="", role=Role.ADMIN)
+
+
+async def test_a_key_is_made_by_a_request_and_works_until_it_is_revoked(owner, gateway_database):
+    admin = an_admin(await a_hub(owner))
+    key, token = await create_api_key(gateway_database, admin, name="partner", role=Role.OPERATOR)
+    assert token is not None
+    assert (key.name, key.role, key.prefix) == ("partner", Role.OPERATOR, token.split("_")[1])
+    principal = await authenticate(gateway_database, token)
+    assert principal is not None
+    assert (principal.hub_id, principal.key_id) == (admin.hub_id, key.id)
+    assert principal.capabilities == CAPABILITIES[Role.OPERATOR]
+    revoked = await revoke_api_key(gateway_database, admin, id=key.id)
+    assert revoked.revoked_at is not None
+    assert await authenticate(gateway_database, token) is None
+    assert await revoke_api_key(gateway_database, admin, id=key.id) == revoked
+
+
+async def test_a_key_may_have_capabilities_of_its_own(owner, gateway_database):
+    admin = an_admin(await a_hub(owner))
+    key, token = await create_api_key(
+        gateway_database, admin, name="partner", capabilities=["READ", "BACK_UP"]
+    )
+    assert token is not None
+    principal = await authenticate(gateway_database, token)
+    assert principal is not None
+    assert principal.role is None
+    assert principal.capabilities == {Capability.READ, Capability.BACK_UP} == key.capabilities
+
+
+@pytest.mark.parametrize(
+    ("asked", "path"),
+    [
+        ({}, "role"),
+        ({"role": Role.ADMIN, "capabilities": ["READ"]}, "role"),
+        ({"capabilities": []}, "capabilities"),
+        ({"capabilities": ["READ", "FLY"]}, "capabilities"),
+        ({"role": Role.ADMIN, "name": ""}, "name"),
+        ({"role": Role.ADMIN, "expires_at": datetime(2020, 1, 1, tzinfo=UTC)}, "expiresAt"),
+    ],
+)
+async def test_a_key_that_would_be_of_no_use_is_not_made(owner, gateway_database, asked, path):
+    admin = an_admin(await a_hub(owner))
+    with pytest.raises(InvalidInput) as refusal:
+        await create_api_key(gateway_database, admin, **{"name": "partner", **asked})
+    assert refusal.value.path == (path,)
+    async with gateway_database.connection(admin.hub_id) as connection:
+        assert await keys.count(connection, admin.hub_id) == 0
+
+
+async def test_a_key_gives_nothing_that_it_lacks(owner, gateway_database):
+    hub = await a_hub(owner)
+    keeper = Principal(
+        hub_id=hub.id,
+        key_id=uuid4(),
+        name="keeper",
+        role=None,
+        capabilities=frozenset({Capability.MANAGE_KEYS, Capability.READ}),
+    )
+    for asked in ({"role": Role.OPERATOR}, {"capabilities": ["READ", "CONFIGURE"]}):
+        with pytest.raises(NotPermitted, match="cannot give what it lacks"):
+            await create_api_key(gateway_database, keeper, name="partner", **asked)
+    key, _ = await create_api_key(gateway_database, keeper, name="partner", role=Role.VIEWER)
+    assert key.role is Role.VIEWER
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.OPERATOR])
+async def test_only_who_manages_keys_makes_and_revokes_them(owner, gateway_database, role):
+    hub = await a_hub(owner)
+    principal = a_principal(hub, role=role)
+    admin_key, _ = await a_key(owner, gateway_database, hub)
+    with pytest.raises(NotPermitted, match=Capability.MANAGE_KEYS):
+        await create_api_key(gateway_database, principal, name="partner", role=Role.VIEWER)
+    with pytest.raises(NotPermitted, match=Capability.MANAGE_KEYS):
+        await revoke_api_key(gateway_database, principal, id=admin_key.key_id)
+    async with gateway_database.connection(hub.id) as connection:
+        [key] = (await keys.page(connection, hub.id, Page())).items
+    assert (key.id, key.revoked_at) == (admin_key.key_id, None)
+
+
+async def test_another_hubs_key_is_not_there(owner, gateway_database):
+    theirs, token = await a_key(owner, gateway_database, await a_hub(owner))
+    stranger = an_admin(await a_hub(owner))
+    with pytest.raises(NotFound):
+        await revoke_api_key(gateway_database, stranger, id=theirs.key_id)
+    assert await authenticate(gateway_database, token) == theirs
+
+
+async def test_a_repeated_creation_makes_no_second_key_and_shows_no_secret(owner, gateway_database):
+    admin = an_admin(await a_hub(owner))
+    asked = {"name": "partner", "role": Role.VIEWER, "idempotency_key": "1"}
+    key, token = await create_api_key(gateway_database, admin, **asked)
+    assert token is not None
+    assert await create_api_key(gateway_database, admin, **asked) == (key, None)
+    async with gateway_database.connection(admin.hub_id) as connection:
+        assert await keys.count(connection, admin.hub_id) == 1

@@ -250,7 +250,7 @@ async def run_download(product: Product, folder: Path, *arguments: str) -> tuple
     return process.returncode, out.decode("latin-1"), err.decode()
 
 
-@pytest.mark.timeout(60)  # six programs start
+@pytest.mark.timeout(240)  # six programs start, on a busy machine
 async def test_the_command_line_writes_a_file_or_into_a_pipe(product, tmp_path):
     here = tmp_path / "here"
     here.mkdir()
