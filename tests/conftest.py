@@ -17,7 +17,7 @@ from app.postgres.embedded import EmbeddedPostgres
 from app.postgres.migrate import migrate
 from app.postgres.pool import Database
 
-pytest_plugins = ["tests.programs", "tests.product"]
+pytest_plugins = ["tests.programs", "tests.product_fixtures"]
 
 GATEWAY_ROLE = "backup_gateway_gateway"
 WORKER_ROLE = "backup_gateway_worker"

@@ -7,14 +7,12 @@ processes of their own that a test may kill.
 import asyncio
 import contextlib
 import io
-import itertools
 import json
 import os
-import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -24,15 +22,10 @@ import httpx
 import pytest
 import websockets
 
-from app.model.access import Role
-from app.model.ids import decode_id
 from app.postgres.pool import Database
-from app.service import hubs, keys
-from app.service.secrets import Sealer, make_key
-from app.settings import ProcessRoot, Settings, parse_sealing_keys
-from app.web.app import create_app
-from app.wiring.parts import bind, make_api_parts, make_worker_parts
-from app.wiring.programs import make_server
+from app.service.secrets import Sealer
+from app.settings import Settings
+from app.wiring.parts import make_worker_parts
 from app.worker.loop import Worker
 from tests.conftest import GATEWAY_ROLE, WORKER_ROLE
 from tests.fakes.local_b2_server import LocalB2Server
@@ -437,117 +430,3 @@ class WorkerProcess:
                 self.signal(signal.SIGCONT)
             await self.kill()
         self.log.unlink(missing_ok=True)
-
-
-_uids = itertools.count()
-
-
-@pytest.fixture
-def instances_root() -> Iterator[Path]:
-    """A hub's folder; as root with an owner of its own, and not below pytest's closed one."""
-    top = Path(tempfile.mkdtemp(prefix="hub-"))
-    top.chmod(0o711)
-    root = top / "instances"
-    root.mkdir(mode=0o700)
-    if os.geteuid() == 0:
-        uid = FIRST_UID + os.getpid() % 10_000 + next(_uids)
-        os.chown(root, uid, uid)
-    yield root
-    shutil.rmtree(top)
-
-
-@pytest.fixture
-def b2(tmp_path: Path) -> Iterator[LocalB2Server]:
-    with LocalB2Server(tmp_path / "b2", part_size=1_000_000, minimum_part_size=1000) as server:
-        yield server
-
-
-@pytest.fixture
-def product_settings() -> dict[str, Any]:
-    """Settings that a module's tests want otherwise."""
-    return {}
-
-
-@pytest.fixture
-async def product(
-    dsn: str,
-    owner: Database,
-    b2: LocalB2Server,
-    instances_root: Path,
-    product_settings: dict[str, Any],
-) -> AsyncIterator[Product]:
-    """The product with a gateway; workers are started by the test."""
-    key = make_key()
-    hub = await hubs.create_hub(owner, "acme")
-    _, token = await keys.create_key(owner, hub_id=hub.id, name="test", role=Role.ADMIN)
-    chosen = {
-        "database_url": dsn,
-        "gateway_role": GATEWAY_ROLE,
-        "worker_role": WORKER_ROLE,
-        "host_name": HOST,
-        "b2_realm": b2.url,
-        "secret_key": parse_sealing_keys(key),
-        "process_roots": (ProcessRoot(hub=str(hub.id), folder=instances_root),),
-        "lease_seconds": 4,
-        "lease_renew_seconds": 0.5,
-        "lease_give_up_seconds": 2.5,
-    }
-    settings = Settings(**(chosen | product_settings))
-    sealer = Sealer([key])
-    bucket_id = b2.bucket(BUCKET)
-    async with make_api_parts(settings, dsn, sealer=sealer, embedded_realm=None) as parts:
-        with bind("127.0.0.1", 0) as listening:
-            url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-            server = make_server(create_app(parts))
-            async with (
-                httpx.AsyncClient(
-                    base_url=url,
-                    headers={"Authorization": f"Bearer {token}"},
-                    trust_env=False,
-                    timeout=30,
-                ) as client,
-                asyncio.TaskGroup() as tasks,
-            ):
-                listener = tasks.create_task(parts.listen.run())
-                tasks.create_task(server.serve(sockets=[listening]))
-                product = Product(
-                    settings=settings,
-                    sealer=sealer,
-                    sealing_key=key,
-                    owner=owner,
-                    b2=b2,
-                    bucket_id=bucket_id,
-                    root=instances_root,
-                    hub_id=hub.id,
-                    url=url,
-                    token=token,
-                    client=client,
-                )
-                try:
-                    product.integration = await _integrate(product)
-                    yield product
-                finally:
-                    server.stop()
-                    listener.cancel()
-
-
-async def _integrate(product: Product) -> str:
-    """Make the integration, and have a worker find that it works."""
-    b2 = product.b2
-    made = await product.mutate(
-        "createIntegration",
-        f"""mutation ($keyId: String!, $key: String!) {{
-          createIntegration(name: "B2", keyId: $keyId, key: $key, bucket: "{BUCKET}",
-            prefix: "{PREFIX}") {{ integration {{ id }} {ERRORS} }} }}""",
-        keyId=b2.key_id,
-        key=b2.key,
-    )
-    identifier: str = made["integration"]["id"]
-    decoded = decode_id(identifier)
-    assert decoded is not None
-    async with product.working(), asyncio.timeout(PATIENCE):
-        while True:
-            data = await product.ask("{ hub { integrations { nodes { state } } } }")
-            if data["hub"]["integrations"]["nodes"][0]["state"] == "LIVE":
-                return identifier
-            await asyncio.sleep(0.05)

@@ -9,13 +9,12 @@ import pytest
 from app.errors import InvalidInput, InvalidState
 from app.model.backups import BackupState
 from app.model.orders import RestoreOrder
-from app.service.backups import cancel_backup, create_backup, delete_backups
+from app.service.backups import cancel_backup, delete_backups
 from app.service.containers import delete_container
 from app.service.endings import finish_restore
 from app.service.runs import start_run
 from tests.builders import (
     SEALER,
-    START_WITHIN,
     a_claim,
     a_failed_backup,
     a_hub,
@@ -28,17 +27,6 @@ from tests.builders import (
     an_operator,
     read_backup,
 )
-
-
-async def create(gateway, principal, container, instance=None, *, key=None):
-    return await create_backup(
-        gateway,
-        principal,
-        container_id=getattr(container, "id", container),
-        instance_id=getattr(instance, "id", instance),
-        start_within=START_WITHIN,
-        idempotency_key=key,
-    )
 
 
 async def delete(gateway, principal, *found, key=None):
