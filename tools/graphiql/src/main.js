@@ -24,10 +24,23 @@ globalThis.MonacoEnvironment = {
 };
 
 const picked = pick('activeTabIndex', 'headerEditor', 'variableEditor');
+const pickedTheme = pick('actions', 'theme');
+const darkness = matchMedia('(prefers-color-scheme: dark)');
+
+// Where the visitor chose no theme, the editors change with the system's, as the rest of the page does.
+function useSystemTheme() {
+  const { actions, theme } = useGraphiQL(pickedTheme);
+  useEffect(() => {
+    const follow = () => theme === null && actions.setTheme(null);
+    darkness.addEventListener('change', follow);
+    return () => darkness.removeEventListener('change', follow);
+  }, [actions, theme]);
+}
 
 // Below the answer: whether there is a key. It also writes the key into the headers of a tab that is
 // opened, and shows the variables there, which are what is wanted next.
 function KeyState() {
+  useSystemTheme();
   const authorization = useSyncExternalStore(onAuthorization, readAuthorization);
   const { activeTabIndex, headerEditor, variableEditor } = useGraphiQL(picked);
   useEffect(() => {
