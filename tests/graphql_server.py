@@ -199,7 +199,8 @@ class LoggedDatabase(Database):
 
 @pytest.fixture
 async def logged_database(dsn: str) -> AsyncIterator[LoggedDatabase]:
-    async with LoggedDatabase.open(dsn, role=GATEWAY_ROLE, min_size=0) as database:
+    # One connection: what is asked together then does not depend on which answer comes first.
+    async with LoggedDatabase.open(dsn, role=GATEWAY_ROLE, min_size=0, max_size=1) as database:
         database.statements = []
         yield database
 

@@ -51,6 +51,9 @@ NEEDS = {
     "createApiKey": Capability.MANAGE_KEYS,
     "revokeApiKey": Capability.MANAGE_KEYS,
     "restoreProgress": Capability.READ,
+    "backupProgress": Capability.READ,
+    "runLogs": Capability.READ,
+    "containerBackups": Capability.READ,
 }
 
 
@@ -136,16 +139,22 @@ async def call(client: Client, name: str, field: GraphQLField) -> dict[str, Any]
 
 
 async def test_a_subscription_is_forbidden_to_a_key_without_its_capability(
-    app: Starlette, client_as: ClientAs, owner: Database
+    schema: GraphQLSchema, app: Starlette, client_as: ClientAs, owner: Database
 ) -> None:
-    client = await client_as()
-    await limit_key(owner, client, {Capability.BACK_UP})
-    async with serve(app) as place, open_socket(place) as opened:
-        await opened.init(client.token)
-        await opened.subscribe("1", 'subscription { restoreProgress(restoreId: "x") { id } }')
-        answer = await opened.read()
-    assert answer["type"] == "error"
-    assert answer["payload"][0]["extensions"] == {"code": "FORBIDDEN"}
+    assert schema.subscription_type is not None
+    async with serve(app) as place:
+        for name, field in schema.subscription_type.fields.items():
+            needed = NEEDS[name]
+            assert needed is not None
+            client = await client_as()
+            await limit_key(owner, client, set(Capability) - {needed})
+            async with open_socket(place) as opened:
+                await opened.init(client.token)
+                call = "subscription { " + write_call(name, field) + " { __typename } }"
+                await opened.subscribe("1", call)
+                answer = await opened.read()
+            assert answer["type"] == "error", name
+            assert answer["payload"][0]["extensions"] == {"code": "FORBIDDEN"}
 
 
 async def test_a_revoked_and_an_expired_key_are_nobody(

@@ -2,41 +2,67 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 
 import httpx
 import pytest
+from graphql import (
+    FieldNode,
+    GraphQLObjectType,
+    GraphQLSchema,
+    TypeInfo,
+    TypeInfoVisitor,
+    Visitor,
+    build_schema,
+    parse,
+    visit,
+)
+from starlette.applications import Starlette
 
-from app.api.context import Parts
 from app.postgres.pool import Database
-from app.web.app import create_app
-from tests.builders import a_failed_backup, a_live_backup, a_queued_restore, a_stage
+from tests.builders import (
+    a_failed_backup,
+    a_live_backup,
+    a_queued_restore,
+    a_stage,
+    an_instance,
+)
 from tests.graphql_server import Client, ClientAs, LoggedDatabase
 
-EVERYTHING = """
-{ containers(first: 10) { totalCount nodes {
-  id storedBytes lastBackup { id }
-  backupPolicy { integration { id } backup { command } }
-  instances { totalCount nodes { hostname variableNames restorable { possible }
-    container { id } } }
-  backups(first: 10) { totalCount nodes {
-    id commands { backup } container { id } instance { id } target { integration { id } }
-    logs(first: 1) { totalCount nodes { text } }
-    restores(first: 2) { totalCount nodes { id backup { id } instance { id } container { id }
-      logs(first: 1) { totalCount nodes { text } } } }
-  } }
-  restores(filter: {states: [QUEUED]}) { totalCount nodes { id } }
-} } }
-"""
+ROOT = Path(__file__).parents[2]
+RUN = """id state trigger createdAt startedAt finishedAt exitCode error { code message }
+requestedBy { kind id name } logs(first: 1) { totalCount truncated totalBytes nodes { text } }
+container { id } instance { id }"""
+RESTORE = f"""{RUN} phase progress {{ bytesDelivered eta }} backup {{ id }}"""
+BACKUP = f"""{RUN} instanceHostname duration sizeBytes sha256 pinned note
+  commands {{ backup }} target {{ integration {{ id }} path }} progress {{ bytesRead }}
+  storage(live: true) {{ status checkedAt error {{ code }} }}
+  restores(first: 2) {{ totalCount nodes {{ {RESTORE} }} }}"""
+INTEGRATION = """id name state keyId bucket prefix error { code } verifiedAt createdAt"""
+CONTAINERS = f"""{{ containers(first: 10) {{ totalCount nodes {{
+  id identifier name stateful state labels {{ name }} createdAt storedBytes lastBackup {{ id }}
+  backupPolicy {{ updatedAt integration {{ {INTEGRATION} }}
+    backup {{ command }} restore {{ command }} }}
+  instances {{ totalCount nodes {{ id hostname state executor host folder scratch createdAt
+    variableNames restorable {{ possible }} container {{ id }} }} }}
+  backups(first: 5) {{ totalCount nodes {{ {BACKUP} }} }}
+  restores(filter: {{states: [QUEUED]}}) {{ totalCount nodes {{ id }} }}
+}} }} }}"""
+BACKUPS = f"""{{ hub {{ storedBytes
+  backups(first: 100) {{ totalCount nodes {{ {BACKUP} }} }}
+  restores(first: 100) {{ totalCount nodes {{ {RESTORE} }} }}
+  integrations(first: 100) {{ totalCount nodes {{ {INTEGRATION} }} }}
+  apiKeys(first: 100) {{ totalCount nodes {{ id name prefix role capabilities
+    createdAt expiresAt revokedAt }} }}
+}} }}"""
 
 
 @pytest.fixture
-async def logged_http(
-    parts: Parts, logged_database: LoggedDatabase
-) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(replace(parts, database=logged_database))
-    transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
-        yield client
+async def logged(logged_app: Starlette, client_as: ClientAs) -> AsyncIterator[Client]:
+    """An ADMIN whose statements are written down."""
+    transport = httpx.ASGITransport(app=logged_app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:
+        yield replace(await client_as(), http=http)
 
 
 def is_ours(statement: str) -> bool:
@@ -44,48 +70,100 @@ def is_ours(statement: str) -> bool:
     return statement.startswith("select") and "set_config" not in statement
 
 
-async def test_a_list_of_many_takes_as_many_statements_as_a_list_of_one(
+async def count(client: Client, database: LoggedDatabase, query: str) -> int:
+    """The statements that a query takes, but for those that depend on the pool's connections."""
+    database.statements.clear()
+    await client.ask(query)
+    return len([text for text in database.statements if is_ours(text)])
+
+
+async def test_many_containers_take_as_many_statements_as_one(
     *,
-    admin: Client,
-    client_as: ClientAs,
-    logged_http: httpx.AsyncClient,
+    logged: Client,
     logged_database: LoggedDatabase,
     owner: Database,
     gateway_database: Database,
     worker_database: Database,
 ) -> None:
-    client = replace(await client_as(), http=logged_http)
-
     async def add() -> None:
-        stage = await a_stage(owner, gateway_database, worker_database, admin=admin.principal)
+        stage = await a_stage(owner, gateway_database, worker_database, admin=logged.principal)
         backup = await a_live_backup(gateway_database, worker_database, stage)
         await a_failed_backup(gateway_database, worker_database, stage)
         await a_queued_restore(gateway_database, stage, backup)
 
-    async def count() -> int:
-        logged_database.statements.clear()
-        await client.ask(EVERYTHING)
-        # Binding to the hub and learning types depend on which connections the pool has.
-        return len([text for text in logged_database.statements if is_ours(text)])
-
     await add()
-    one = await count()
+    one = await count(logged, logged_database, CONTAINERS)
     for _ in range(5):
         await add()
-    many = await count()
-    data = await client.ask(EVERYTHING)
+    many = await count(logged, logged_database, CONTAINERS)
+    data = await logged.ask(CONTAINERS)
     assert len(data["containers"]["nodes"]) == 6
     # More statements are a change to explain.
-    assert (one, many) == (26, 26), logged_database.statements
+    assert (one, many) == (27, 27), logged_database.statements
+
+
+@pytest.mark.timeout(120)  # a hundred backups are made, one after the other
+async def test_a_hundred_backups_take_as_many_statements_as_one(
+    *,
+    logged: Client,
+    logged_database: LoggedDatabase,
+    owner: Database,
+    gateway_database: Database,
+    worker_database: Database,
+) -> None:
+    stage = await a_stage(owner, gateway_database, worker_database, admin=logged.principal)
+    backup = await a_live_backup(gateway_database, worker_database, stage)
+    await a_queued_restore(gateway_database, stage, backup)
+    one = await count(logged, logged_database, BACKUPS)
+    other = await an_instance(gateway_database, logged.principal, stage.container)
+    stage = replace(stage, instance=other)
+    for _ in range(99):
+        await a_failed_backup(gateway_database, worker_database, stage)
+    many = await count(logged, logged_database, BACKUPS)
+    data = await logged.ask(BACKUPS)
+    assert len(data["hub"]["backups"]["nodes"]) == 100
+    assert (one, many) == (25, 25), logged_database.statements
+
+
+def test_each_field_of_a_node_is_asked_for_in_a_list() -> None:
+    schema = build_schema((ROOT / "schema.graphql").read_text(encoding="utf-8"))
+    assert {name for query in (CONTAINERS, BACKUPS) for name in find_listed(schema, query)} == {
+        f"{type_.name}.{name}"
+        for type_ in schema.type_map.values()
+        if isinstance(type_, GraphQLObjectType)
+        and "Node" in {interface.name for interface in type_.interfaces}
+        and type_.name != "Hub"  # there is one for each key
+        for name in type_.fields
+    }
+
+
+def find_listed(schema: GraphQLSchema, query: str) -> set[str]:
+    """The fields of nodes that a document asks for of each entry of some list."""
+    info, found, lists = TypeInfo(schema), set(), []
+
+    class Find(Visitor):
+        def enter_field(self, node: FieldNode, *_: object) -> None:
+            parent = info.get_parent_type()
+            assert isinstance(parent, GraphQLObjectType)
+            if lists and "Node" in {interface.name for interface in parent.interfaces}:
+                found.add(f"{parent.name}.{node.name.value}")
+            if node.name.value == "nodes":
+                lists.append(node)
+
+        def leave_field(self, node: FieldNode, *_: object) -> None:
+            if node.name.value == "nodes":
+                lists.pop()
+
+    visit(parse(query), TypeInfoVisitor(info, Find()))
+    return found
 
 
 async def test_a_total_is_counted_only_when_asked_for(
-    client_as: ClientAs, logged_http: httpx.AsyncClient, logged_database: LoggedDatabase
+    logged: Client, logged_database: LoggedDatabase
 ) -> None:
-    client = replace(await client_as(), http=logged_http)
-    await client.ask("{ viewer { name } }")
+    await logged.ask("{ viewer { name } }")
     logged_database.statements.clear()
-    await client.ask("{ containers { nodes { id } } }")
+    await logged.ask("{ containers { nodes { id } } }")
     assert [text for text in logged_database.statements if "count(" in text] == []
-    await client.ask("{ containers { totalCount } }")
+    await logged.ask("{ containers { totalCount } }")
     assert len([text for text in logged_database.statements if "count(" in text]) == 1
