@@ -32,6 +32,7 @@ from app.errors import StartError
 PREFIX = "BACKUP_GATEWAY_"
 UNPREFIXED = frozenset({"host", "port", "database_url", "pg_bin"})
 SEALING_KEY_BYTES = 32
+LARGEST_LIMIT = 10**9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +56,25 @@ class LogLevel(StrEnum):
     INFO = "INFO"
     WARNING = "WARNING"
     ERROR = "ERROR"
+
+
+LIMITS = (
+    "body_bytes",
+    "tokens",
+    "operations",
+    "depth",
+    "aliases",
+    "fields",
+    "directives",
+    "list",
+    "nodes",
+    "cost",
+    "points_per_minute",
+    "sockets",
+    "subscriptions",
+    "connections",
+)
+"""What BACKUP_GATEWAY_LIMITS may name."""
 
 
 # --- how values are written -------------------------------------------------------------------
@@ -131,6 +151,21 @@ def parse_process_roots(value: object) -> object:
                 raise ValueError(f"{path} and {other.folder} overlap but belong to two hubs")
         roots.append(ProcessRoot(hub=hub, folder=path))
     return tuple(roots)
+
+
+def parse_limits(value: object) -> object:
+    """Read `name=number,name=number`, of the names in LIMITS."""
+    if not isinstance(value, str):
+        return value
+    limits: dict[str, int] = {}
+    for part in filter(None, map(str.strip, value.split(","))):
+        name, _, number = map(str.strip, part.partition("="))
+        if name not in LIMITS:
+            raise ValueError(f"{name!r} is no limit; there are {', '.join(LIMITS)}")
+        if not number.isascii() or not number.isdigit() or not 0 < int(number) <= LARGEST_LIMIT:
+            raise ValueError(f"{name} is a number from 1 to {LARGEST_LIMIT}, not {number!r}")
+        limits[name] = int(number)
+    return tuple(limits.items())
 
 
 def parse_networks(value: object) -> object:
@@ -236,6 +271,10 @@ class Settings(BaseSettings):
         tuple[str, ...], NoDecode, BeforeValidator(split_list), AfterValidator(_check_origins)
     ] = ()
     """Origins whose pages may call the API from a browser"""
+    limits: Annotated[tuple[tuple[str, int], ...], NoDecode, BeforeValidator(parse_limits)] = ()
+    """Limits of requests, `name=number,...`; the section Limits names them"""
+    introspection: bool = True
+    """Whether the API tells its schema to whoever has a key"""
     trusted_proxies: Annotated[
         tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(parse_networks)
     ] = ()

@@ -2,6 +2,7 @@
 
 import base64
 import os
+from dataclasses import fields
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from app import settings
+from app.api.limits import Limits
 from app.errors import StartError
 from app.settings import ProcessRoot, SealingKey, read_settings
 
@@ -161,3 +163,24 @@ def test_settings_never_change():
     read = read_settings()
     with pytest.raises(ValidationError):
         read.port = 1
+
+
+def test_limits_are_named_one_by_one(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("BACKUP_GATEWAY_LIMITS", "depth=20, cost = 7,depth=21")
+    assert read_settings().limits == (("depth", 21), ("cost", 7))
+
+
+@pytest.mark.parametrize("text", ["deep=1", "depth", "depth=", "depth=0", "depth=-1", "depth=1e3"])
+def test_a_limit_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch, text: str):
+    monkeypatch.setenv("BACKUP_GATEWAY_LIMITS", text)
+    [fault] = list_faults()
+    assert fault.startswith("BACKUP_GATEWAY_LIMITS: ")
+
+
+def test_the_limits_that_can_be_set_are_those_that_there_are():
+    """And the README says what they are by default."""
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    numbers = [field for field in fields(Limits) if field.name != "introspection"]
+    assert tuple(field.name for field in numbers) == settings.LIMITS
+    for field in numbers:
+        assert f"`{field.name}={field.default}" in readme

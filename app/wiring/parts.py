@@ -16,6 +16,7 @@ import structlog
 
 from app import __version__
 from app.api.context import Parts as ApiParts
+from app.api.limits import Limits
 from app.errors import StartError
 from app.executor.port import Executor
 from app.executor.process import ProcessExecutor
@@ -77,6 +78,11 @@ async def find_roots(
         except KeyError:
             continue
     return check_roots(entries, worker_uid=os.geteuid(), reserved=reserved)
+
+
+def make_limits(settings: Settings) -> Limits:
+    """What a request may hold, where the operator wants it otherwise."""
+    return Limits(introspection=settings.introspection, **dict(settings.limits))
 
 
 @asynccontextmanager

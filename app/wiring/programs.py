@@ -12,11 +12,12 @@ import structlog
 import uvicorn
 from starlette.applications import Starlette
 
+from app.api.context import Parts
 from app.service.secrets import Sealer
 from app.settings import Settings
 from app.web.app import create_app
 from app.wiring.operator import need_database_url
-from app.wiring.parts import bind, make_api_parts, make_sealer, make_worker_parts
+from app.wiring.parts import bind, make_api_parts, make_limits, make_sealer, make_worker_parts
 from app.worker.loop import Worker
 
 GRACE_SECONDS = 5
@@ -47,6 +48,11 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.answers.set()
+
+
+def make_app(settings: Settings, parts: Parts) -> Starlette:
+    """The gateway as the operator wants it."""
+    return create_app(parts, allowed_origins=settings.allowed_origins, limits=make_limits(settings))
 
 
 def make_server(app: Starlette) -> Server:
@@ -118,7 +124,7 @@ def serve(settings: Settings) -> None:
 
 async def _serve(settings: Settings, dsn: str, sealer: Sealer, listening: socket.socket) -> None:
     async with make_api_parts(settings, dsn, sealer=sealer, embedded_realm=None) as parts:
-        server = make_server(create_app(parts, allowed_origins=settings.allowed_origins))
+        server = make_server(make_app(settings, parts))
         with stopping_on_signals(server.stop):
             async with asyncio.TaskGroup() as tasks:
                 listener = tasks.create_task(parts.listen.run())

@@ -25,7 +25,6 @@ from app.service import keys
 from app.service.secrets import Sealer
 from app.settings import Settings
 from app.storage.local_access import local_credentials
-from app.web.app import create_app
 from app.wiring.embedded import EmbeddedB2, run_embedded_b2
 from app.wiring.home import (
     Home,
@@ -37,7 +36,7 @@ from app.wiring.home import (
     write_private,
 )
 from app.wiring.parts import bind, make_api_parts, make_sealer, make_worker_parts
-from app.wiring.programs import Server, configure_logs, make_server, stopping_on_signals
+from app.wiring.programs import Server, configure_logs, make_app, make_server, stopping_on_signals
 from app.worker.loop import Worker
 
 QUERY = "{ containers { nodes { identifier instances { nodes { hostname state } } } } }"
@@ -138,7 +137,7 @@ async def _start_and_run(settings: Settings, listening: socket.socket, ctrl_c: _
                 demo=embedded.demo if embedded else None,
             )
         )
-        server = make_server(create_app(api, allowed_origins=settings.allowed_origins))
+        server = make_server(make_app(settings, api))
         token = embedded.token if embedded else None
 
         async def greet() -> None:
