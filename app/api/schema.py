@@ -11,7 +11,8 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
 from app.api.backup_changes import BackupSubscriptions
-from app.api.backups import Backup, BackupMutations, BackupQueries
+from app.api.backup_mutations import BackupMutations
+from app.api.backups import Backup, BackupQueries
 from app.api.containers import Container, ContainerMutations, ContainerQueries
 from app.api.context import Context, Parts
 from app.api.downloads import DownloadMutations
