@@ -158,3 +158,19 @@ async def test_the_rows_of_a_page_are_found_by_their_ids(owner, gateway_database
         plan = await explain(gateway_database, hub_id, load(noun)["by_ids"], hub_id, ids)
         scanned = {node["Relation Name"] for node in nodes(plan) if node["Node Type"] == "Seq Scan"}
         assert scanned <= {"integrations"}
+
+
+async def test_what_a_hub_stores_is_summed_without_reading_its_records(
+    owner, gateway_database, stage
+):
+    async with owner.connection() as connection:
+        # As long as records are: commands, hashes, notes.
+        await connection.execute("update backups set note = repeat('x', 500)")
+        await connection.execute("vacuum (full, freeze) backups")
+        await connection.execute("vacuum (analyze) backups")
+    hub_id = stage.admin.hub_id
+    plan = await explain(gateway_database, hub_id, load("backups")["stored_bytes_of_hub"], hub_id)
+    [scan] = [node for node in nodes(plan) if "Index Name" in node]
+    assert (scan["Node Type"], scan["Index Name"]) == ("Index Only Scan", "backups_stored")
+    assert scan["Actual Rows"] == ROWS
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < FEW_BLOCKS
