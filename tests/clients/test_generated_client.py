@@ -16,19 +16,6 @@ from tests.product import Product
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent / "python"
-CONFIGURATION = f"""
-[tool.ariadne-codegen]
-schema_path = "{ROOT / "schema.graphql"}"
-queries_path = "documents"
-target_package_name = "gateway_client"
-target_package_path = "."
-include_comments = "none"
-[tool.ariadne-codegen.scalars]
-BigInt = {{ type = "int" }}
-DateTime = {{ type = "datetime.datetime" }}
-Duration = {{ type = "datetime.timedelta" }}
-"""
-
 pytestmark = pytest.mark.timeout(120)  # two programs start, on a busy machine
 
 
@@ -46,15 +33,20 @@ async def run(*command: str | Path, folder: Path) -> bytes:
     return output
 
 
+def find_blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
 async def generate(generator: Path, folder: Path) -> None:
-    """Write the package `gateway_client` for the README's documents and a few more."""
+    """Write the package `gateway_client` as the README says, for its documents and a few more."""
     documents = folder / "documents"
     documents.mkdir()
     readme = (ROOT / "README.md").read_text()
-    blocks = re.findall(r"```graphql\n(.*?)```", readme, re.DOTALL)
-    (documents / "readme.graphql").write_text("\n".join(blocks))
+    (documents / "readme.graphql").write_text("\n".join(find_blocks(readme, "graphql")))
     shutil.copy(HERE / "more.graphql", documents)
-    (folder / "codegen.toml").write_text(CONFIGURATION)
+    shutil.copy(ROOT / "schema.graphql", folder)
+    [configuration] = find_blocks(readme, "toml")
+    (folder / "codegen.toml").write_text(configuration)
     await run(generator, "client", "--config", "codegen.toml", folder=folder)
     shutil.copy(HERE / "tour.py", folder)
 
@@ -76,12 +68,17 @@ async def test_a_generated_client_does_the_tour(
         product.owner, hub_id=product.hub_id, name="viewer", role=Role.VIEWER
     )
     async with product.working():
+        lost = (await product.back_up(load))["id"]
+        for version in product.b2.versions(product.bucket_id):
+            name, file_id = version["fileName"], version["fileId"]
+            product.b2.call("b2_delete_file_version", fileName=name, fileId=file_id)
         output = await run(
             generator.parent / "python",
             "tour.py",
             f"{product.url}/graphql",
             product.token,
             viewer,
+            lost,
             load.folder(2) / "go",
             folder=tmp_path,
         )
@@ -93,14 +90,16 @@ async def test_a_generated_client_does_the_tour(
         "container": "ledger",
         "backup": ["LIVE", len(data), "UTC"],
         "log": [["STDERR", "saving\n"]],
-        "listed": [True],
+        "listed": [True, True],
         "restore": [{"state": "SUCCEEDED", "bytes": len(data)}],
+        "downloaded": len(data),
         "deleted": [[True, True]],
         "refusals": {
             "unknown": "look again: NOT_FOUND",
             "too many": "mend ids: TOO_MANY_IDS",
             "deleted": "not now: BACKUP_NOT_LIVE",
             "key reused": "in the way: IDEMPOTENCY_KEY_REUSED",
+            "lost": "look at the bucket: OBJECT_MISSING",
             "viewer": "ask an administrator: NOT_PERMITTED",
         },
         "top level": "VALIDATION_FAILED",
