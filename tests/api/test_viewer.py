@@ -55,8 +55,8 @@ async def test_wrong_foreign_and_unknown_ids_answer_alike(
         "",
         "x" * 1000,
     ]
-    answers = [await admin.post(NODE, {"id": id}) for id in ids]
-    assert answers == [{"data": {"node": None}}] * len(ids)
+    answers = [await admin.ask(NODE, id=id) for id in ids]
+    assert answers == [{"node": None}] * len(ids)
     data = await admin.ask("query($ids: [ID!]!) { nodes(ids: $ids) { id } }", ids=ids)
     assert data["nodes"] == [None] * len(ids)
 
