@@ -17,9 +17,11 @@ from app.postgres.pool import Database
 from app.service.backups import cancel_backup, delete_backups
 from app.service.containers import delete_container
 from app.service.endings import fail_run, finish_backup, requeue_run
+from app.service.reclaims import settle, take_due
 from app.service.runs import record_progress
 from app.service.sweeps import finish_container_deletions
 from tests.builders import (
+    SEALER,
     Stage,
     a_failed_backup,
     a_live_backup,
@@ -130,18 +132,14 @@ async def test_a_backup_that_fails_is_followed_to_the_reason(
 async def test_a_backup_that_is_being_deleted_is_followed_until_it_is(
     client: Socket, stage: Stage, gateway_database: Database, worker_database: Database
 ) -> None:
-    """Its record is moved by hand: what settles a reclaim is another test's."""
     backup = await a_live_backup(gateway_database, worker_database, stage)
     await a_live_backup(gateway_database, worker_database, stage)
     id = encode_id("Backup", backup.id)
     await delete_backups(gateway_database, stage.admin, ids=[(id, backup.id)])
     await client.subscribe("1", FOLLOW, id=id)
     assert (await read(client, "backupProgress"))["state"] == "DELETING"
-    async with worker_database.transaction(None) as connection:
-        await connection.execute("update backups set state = 'DELETED' where id = $1", backup.id)
-        await connection.execute(
-            "select pg_notify($1, $2)", CHANNEL, f'{{"topics":[["run:{backup.id}"]]}}'
-        )
+    for reclaim in await take_due(worker_database, SEALER, 100):
+        await settle(worker_database, reclaim.id)
     assert (await read(client, "backupProgress"))["state"] == "DELETED"
     assert await client.read() == {"type": "complete", "id": "1"}
 
