@@ -14,6 +14,7 @@ from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -184,6 +185,13 @@ def _matching(pattern: re.Pattern[str], sentence: str) -> Callable[[str], str]:
     return check
 
 
+def _check_realm(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
+        raise ValueError("must be https, or http on loopback: keys are sent there")
+    return value
+
+
 def _strip_slash(value: str) -> str:
     return value.rstrip("/")
 
@@ -263,6 +271,7 @@ class Settings(BaseSettings):
         str,
         AfterValidator(_strip_slash),
         AfterValidator(_matching(_URL, "is an address such as https://api.backblazeb2.com")),
+        AfterValidator(_check_realm),
     ] = "https://api.backblazeb2.com"
     """Backblaze B2's address"""
     allow_remote: bool = Field(default=False, validate_default=True)

@@ -184,3 +184,22 @@ def test_the_limits_that_can_be_set_are_those_that_there_are():
     assert tuple(field.name for field in numbers) == settings.LIMITS
     for field in numbers:
         assert f"`{field.name}={field.default}" in readme
+
+
+@pytest.mark.parametrize(
+    "realm", ["http://b2.internal.example", "http://127.0.0.1.evil.com", "http://2130706433"]
+)
+def test_a_realm_that_would_be_told_keys_in_the_clear_is_refused(
+    monkeypatch: pytest.MonkeyPatch, realm: str
+):
+    monkeypatch.setenv("BACKUP_GATEWAY_B2_REALM", realm)
+    (fault,) = list_faults()
+    assert fault.startswith("BACKUP_GATEWAY_B2_REALM: must be https, or http on loopback")
+
+
+@pytest.mark.parametrize(
+    "realm", ["https://api.example", "http://127.0.0.1:9000", "http://[::1]:9000"]
+)
+def test_a_realm_by_https_or_on_loopback_is_taken(monkeypatch: pytest.MonkeyPatch, realm: str):
+    monkeypatch.setenv("BACKUP_GATEWAY_B2_REALM", realm)
+    assert read_settings().b2_realm == realm

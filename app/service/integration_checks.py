@@ -36,21 +36,11 @@ async def due_checks(database: Database, sealer: Sealer, limit: int) -> list[Int
     return checks
 
 
-async def overlapping(database: Database, integration: Integration) -> bool:
-    """Whether another integration, of any hub, has proved to own names below its prefix.
-
-    One that was never verified owns nothing: else anybody could block a bucket of others by
-    naming it. So one that was verified before cannot overlap any more.
-    """
-    if integration.verified_at is not None:
-        return False
-    async with database.connection(None) as connection:
-        return await integrations.overlaps(connection, integration)
-
-
 async def check_passed(database: Database, check: IntegrationCheck) -> bool:
     """It is LIVE, and the key that was checked is the one from now on.
 
+    Its place belongs to whoever was verified first, of any hub: one that was never verified owns
+    nothing, or anybody could block a bucket of others by naming it.
     False, and nothing or FAILED is written, where the row has changed since the check was handed
     out (it is then due again) or where another integration took the place meanwhile.
     """

@@ -1,8 +1,10 @@
 """Probes integrations: when they are made or changed, when asked to, and daily."""
 
+import asyncio
+
 import structlog
 
-from app.errors import DatabaseUnavailable, GatewayError, KeyReachesNothing, PrefixInUse
+from app.errors import DatabaseUnavailable, GatewayError, KeyReachesNothing, StorageError
 from app.model.integrations import IntegrationCheck
 from app.service import integration_checks
 from app.worker.parts import Parts
@@ -15,23 +17,33 @@ log = structlog.get_logger()
 async def carry_out_due(parts: Parts) -> int:
     """Probe what is due now; returns how many there were. Raises DatabaseUnavailable."""
     checks = await integration_checks.due_checks(parts.database, parts.sealer, BATCH)
-    for check in checks:
-        await _carry_out(parts, check)
+    async with asyncio.TaskGroup() as tasks:
+        # Side by side: a bucket that does not answer keeps no other hub waiting.
+        for check in checks:
+            tasks.create_task(_carry_out(parts, check))
     return len(checks)
 
 
 async def _carry_out(parts: Parts, check: IntegrationCheck) -> None:
-    integration = check.integration
+    identifier = str(check.integration.id)
+    error: GatewayError | None = None
     try:
-        if await integration_checks.overlapping(parts.database, integration):
-            raise PrefixInUse
         await _probe(parts, check)
-        await integration_checks.check_passed(parts.database, check)
+    except GatewayError as failure:
+        log.warning("probe failed", integration=identifier, code=failure.code)
+        error = failure
+    except Exception:
+        # A verdict all the same: nobody must wait for it, least of all the user.
+        log.exception("a probe failed unexpectedly", integration=identifier)
+        error = StorageError("Backblaze B2 answered in a way that is not understood.")
+    try:
+        if error is None:
+            # Whether the place is another one's is told only to who has a key to it.
+            await integration_checks.check_passed(parts.database, check)
+        else:
+            await integration_checks.check_failed(parts.database, check, error)
     except DatabaseUnavailable:
-        log.warning("the result of a probe could not be recorded", integration=str(integration.id))
-    except GatewayError as error:
-        log.warning("probe failed", integration=str(integration.id), code=error.code)
-        await integration_checks.check_failed(parts.database, check, error)
+        log.warning("the result of a probe could not be recorded", integration=identifier)
 
 
 async def _probe(parts: Parts, check: IntegrationCheck) -> None:

@@ -115,3 +115,23 @@ async def test_a_place_that_another_hub_uses_is_refused_without_naming_it(produc
         " choose another prefix.",
     }
     assert hashlib.sha256(token.encode()).hexdigest() not in str(found)
+
+
+@pytest.mark.timeout(60)  # a loaded machine
+async def test_whether_a_place_is_taken_is_told_only_to_who_has_a_key_to_it(product):
+    async with product.working():
+        nobody = ("0000000000", "nokey")
+        found = await _verdict(product, key=nobody, bucket=BUCKET, prefix=PREFIX)
+    assert found["error"]["code"] == "STORAGE_CREDENTIALS"
+
+
+@pytest.mark.timeout(60)  # a loaded machine
+async def test_an_answer_that_nobody_understands_is_a_verdict_too(product):
+    def misunderstand(access):
+        return access.nothing_of_the_kind
+
+    async with product.working(parts={"storage_of": misunderstand}):
+        key = (product.b2.key_id, product.b2.key)
+        found = await _verdict(product, key=key, bucket=BUCKET, prefix="elsewhere")
+    assert found["state"] == "FAILED"
+    assert found["error"]["code"] == "STORAGE_FAILED"
