@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import os
 import pwd
+import re
 import shutil
 import signal
 import stat
@@ -353,7 +354,7 @@ class EmbeddedPostgres:
         end = loop.time() + _READY_SECONDS
         while True:
             if self._process is not None and self._process.poll() is not None:
-                raise StartError(f"The embedded PostgreSQL ended:\n{self._read_log()}")
+                raise StartError(_tell_end(self._read_log()))
             try:
                 await self._make_database()
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -403,3 +404,12 @@ def _find_account() -> pwd.struct_passwd:
 def _can_be_reached(folder: Path) -> bool:
     resolved = folder.resolve()
     return all(part.stat().st_mode & stat.S_IXOTH for part in (resolved, *resolved.parents))
+
+
+def _tell_end(log: str) -> str:
+    """Why the server ended, in its own words: the first fatal ones, from which all else follows."""
+    fatal = [line for line in log.splitlines() if "FATAL:" in line or "PANIC:" in line]
+    if not fatal:
+        return f"The embedded PostgreSQL ended:\n{log}"
+    reason = re.split("FATAL:|PANIC:", fatal[0], maxsplit=1)[1].strip()
+    return f"The embedded PostgreSQL ended: {reason}."

@@ -129,6 +129,9 @@ class Database:
                 if connection.hub != hub_id:
                     await connection.bind(hub_id)
                 yield connection
+            except asyncpg.InsufficientResourcesError as error:
+                # A full disk, say: as good as away, until somebody makes room.
+                raise DatabaseUnavailable(f"The database has no room left: {error}.") from error
             except _BUSY as error:
                 if connection is not None and isinstance(error, _GONE):
                     connection.terminate()

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from threading import Event
 from typing import TypeVar
 
+import structlog
 from b2sdk.v3.exception import B2Error  # type: ignore[import-untyped]
 
 from app.storage.failures import Failed, Stopped, translate
+
+log = structlog.get_logger()
 
 T = TypeVar("T")
 _LONGEST_RETRY_AFTER = 60.0
@@ -53,6 +56,14 @@ class Retries:
         patience = self._patience
         if self._failures >= patience.tries and now - self._since >= patience.budget:
             return None
+        if self._failures in (patience.tries, 10 * patience.tries):
+            log.warning(
+                "B2 keeps failing",
+                status=failure.status,
+                code=failure.code,
+                failures=self._failures,
+                seconds=round(now - self._since),
+            )
         pause = min(patience.longest, patience.first * float(1 << min(self._failures - 1, 30)))
         pause *= self._random.uniform(0.5, 1.0)
         return max(pause, min(failure.retry_after or 0.0, _LONGEST_RETRY_AFTER))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from app.errors import StartError
 from app.service.secrets import Sealer, make_key
+from app.storage.local_access import MASTER_KEY_FILE
 
 # As root PostgreSQL and the demo's commands run as other accounts and must get through.
 OPEN_MODE = 0o711
@@ -68,6 +69,21 @@ def open_home(path: Path) -> Home:
             " Name another one by BACKUP_GATEWAY_HOME."
         ) from error
     return Home(path=path)
+
+
+def check_whole(home: Home) -> None:
+    """Raise StartError where a part is gone of what an earlier start has made.
+
+    A new one in its place would look like a gateway that has lost every backup.
+    """
+    if not home.demo_is_made.exists():
+        return
+    for part in (home.postgres / "data", home.b2 / MASTER_KEY_FILE, home.b2 / "data"):
+        if not part.exists():
+            raise StartError(
+                f"{part} is missing, but an earlier start has made it: bring it back, or begin"
+                " anew in another folder by BACKUP_GATEWAY_HOME."
+            )
 
 
 def write_private(path: Path, text: str) -> None:

@@ -29,6 +29,7 @@ from app.wiring.embedded import EmbeddedB2, run_embedded_b2
 from app.wiring.home import (
     Home,
     StoredCredentials,
+    check_whole,
     open_home,
     read_credentials,
     read_sealing_keys,
@@ -113,6 +114,7 @@ async def _start_and_run(settings: Settings, listening: socket.socket, ctrl_c: _
     async with AsyncExitStack() as stack:
         if settings.database_url is None:
             home = open_home(settings.home)
+            check_whole(home)
             sealer = make_sealer(settings, read_sealing_keys(home))
             embedded = await _start_embedded(stack, settings, home, sealer=sealer, url=url)
             dsn = embedded.postgres.dsn

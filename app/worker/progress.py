@@ -54,8 +54,11 @@ class ProgressWriter:
             await asyncio.sleep(self._parts.times.progress)
             try:
                 await self.write()
-            except DatabaseUnavailable:
-                log.warning("progress waits for the database")
+            except DatabaseUnavailable as error:
+                log.warning("progress waits for the database", error=error.message)
+            except Exception:
+                # One run's defect must not end the others with this loop.
+                log.exception("progress could not be written")
 
     async def write(self) -> None:
         """Write what has changed since the last time. Raises DatabaseUnavailable."""

@@ -33,6 +33,10 @@ async def renew_leases(parts: Parts, roster: Roster) -> None:
         except (DatabaseUnavailable, TimeoutError):
             log.warning("leases could not be renewed")
             continue
+        except Exception:
+            # The clocks of the runs decide; this loop has to be there for the next try.
+            log.exception("leases could not be renewed")
+            continue
         for running, at in sent.items():
             if running.id in kept:
                 running.clock.renewed(at)

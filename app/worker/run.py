@@ -83,7 +83,7 @@ async def _carry_out_claimed(parts: Parts, running: Running) -> None:
             lambda: runs.start_run(parts.database, running.claimed, sealer=parts.sealer),
         )
         if order is None:
-            log.info("run ended before it was started")
+            log.warning("run was ended instead of started; its record says why")
             return
         outcome = await _work(parts, running, order)
         await _end(parts, running, order, outcome)

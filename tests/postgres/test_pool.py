@@ -227,3 +227,13 @@ async def test_a_cancel_is_never_lost_while_a_connection_is_lent(gateway_databas
         ended.set()
         await asyncio.wait({task})
         assert task.cancelled(), turns
+
+
+async def test_a_full_disk_is_as_good_as_no_database(owner: Database):
+    """What needs the database waits for it, then, and does not end as if it had a defect."""
+    full = "do $$ begin raise exception 'could not extend file' using errcode = '53100'; end $$"
+    with pytest.raises(DatabaseUnavailable, match="has no room left: could not extend file"):
+        async with owner.connection() as connection:
+            await connection.execute(full)
+    async with owner.connection() as connection:
+        assert await connection.fetchval("select 1") == 1

@@ -11,7 +11,7 @@ import pytest
 
 from app.demo.instances import check_programs
 from app.errors import StartError
-from app.wiring.home import Home, read_credentials
+from app.wiring.home import Home, check_whole, open_home, read_credentials
 from tests.fakes.new_user import NewUser, wait_until
 
 pytestmark = pytest.mark.timeout(200)  # each starts a program, some a server, on a busy machine
@@ -119,6 +119,24 @@ def test_a_data_folder_that_was_damaged(user: NewUser):
     up = user.start().greeted()
     assert f'token = "{up.token}"' in (user.home / "credentials.toml").read_text()
     assert len(user.json("containers")) == 2
+
+
+def test_a_data_folder_that_has_lost_a_part_is_not_begun_anew(tmp_path: Path):
+    home = open_home(tmp_path)
+    check_whole(home)
+    for part in (home.postgres / "data", home.b2 / "data"):
+        part.mkdir(parents=True)
+    (home.b2 / "master-key.json").touch()
+    home.demo_is_made.touch()
+    check_whole(home)
+    for part in (home.postgres / "data", home.b2 / "data"):
+        part.rmdir()
+        with pytest.raises(StartError, match=f"{part} is missing, but an earlier start"):
+            check_whole(home)
+        part.mkdir()
+    (home.b2 / "master-key.json").unlink()
+    with pytest.raises(StartError, match=r"master-key\.json is missing"):
+        check_whole(home)
 
 
 @pytest.mark.parametrize("content", ["not toml [", 'url = "x"\n', None])
