@@ -46,6 +46,8 @@ def read_capabilities(role: Role | None, words: Sequence[str] | None) -> frozens
         raise InvalidInput(f"A capability is one of {known}; look for a slip.", path=path)
     if not words:
         raise InvalidInput("Name at least one capability.", path=path)
+    if len(set(words)) < len(words):
+        raise InvalidInput("Name each capability once.", path=path)
     return frozenset(Capability(word) for word in words)
 
 

@@ -146,6 +146,7 @@ async def test_a_key_may_have_capabilities_of_its_own(owner, gateway_database):
         ({"role": Role.ADMIN, "capabilities": ["READ"]}, "role"),
         ({"capabilities": []}, "capabilities"),
         ({"capabilities": ["READ", "FLY"]}, "capabilities"),
+        ({"capabilities": ["READ", "READ"]}, "capabilities"),
         ({"role": Role.ADMIN, "name": ""}, "name"),
         ({"role": Role.ADMIN, "expires_at": datetime(2020, 1, 1, tzinfo=UTC)}, "expiresAt"),
     ],
