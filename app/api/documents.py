@@ -7,6 +7,8 @@ from typing import Any
 
 from graphql import (
     DocumentNode,
+    FloatValueNode,
+    IntValueNode,
     OperationDefinitionNode,
     OperationType,
     StringValueNode,
@@ -18,7 +20,13 @@ from graphql import (
 from app.api.known_documents import KnownDocuments
 from app.api.limits import Limits, measure, refuse, refuse_above
 
-_ESCAPED_NUL = re.compile(r"\\u(?:0000|\{0+\})")
+LONGEST_NUMBER = 400
+"""Characters of a number in a document; Python itself refuses to read some thousands."""
+
+_NUL = re.compile(r"\x00|\\u(?:0000|\{0+\})")
+"""Block strings hold characters as they are, other strings escaped."""
+_LONG_NUMBER = re.compile(rf"[0-9]{{{LONGEST_NUMBER // 4}}}")
+"""Whatever has none of it has no number that is too long: `-`, `.` and `e` part it in three."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +60,7 @@ def prepare(
     found = known.find(query)
     document = found or parse(query, max_lexical_tokens=limits.tokens, max_comments=limits.tokens)
     operation = _choose(document, operation_name, limits)
-    _refuse_nul(query, document, variables)
+    _check_values(query, document, variables)
     size = measure(document, operation, variables or {}, limits=limits, lists=lists)
     return Prepared(
         query=query,
@@ -87,17 +95,29 @@ def _choose(document: DocumentNode, name: str | None, limits: Limits) -> Operati
     )
 
 
-class _FindNul(Visitor):
-    """Raises at the first string literal that holds a NUL."""
+class _CheckLiterals(Visitor):
+    """Raises at the first literal that nothing behind the gateway can hold."""
 
     def enter_string_value(self, node: StringValueNode, *_: object) -> None:
         if "\0" in node.value:
             raise refuse("BAD_USER_INPUT", "A text must not hold a NUL character.")
 
+    def enter_int_value(self, node: IntValueNode, *_: object) -> None:
+        self._check_number(node.value)
 
-def _refuse_nul(query: str, document: DocumentNode, variables: Mapping[str, Any] | None) -> None:
-    if _ESCAPED_NUL.search(query):
-        visit(document, _FindNul())
+    def enter_float_value(self, node: FloatValueNode, *_: object) -> None:
+        self._check_number(node.value)
+
+    @staticmethod
+    def _check_number(text: str) -> None:
+        if len(text) > LONGEST_NUMBER:
+            message = f"A number must not have more than {LONGEST_NUMBER} characters."
+            raise refuse("BAD_USER_INPUT", message)
+
+
+def _check_values(query: str, document: DocumentNode, variables: Mapping[str, Any] | None) -> None:
+    if _NUL.search(query) or _LONG_NUMBER.search(query):
+        visit(document, _CheckLiterals())
     for name, value in (variables or {}).items():
         if any("\0" in text for text in _find_texts(value)):
             raise refuse("BAD_USER_INPUT", "A text must not hold a NUL character.", argument=name)

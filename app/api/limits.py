@@ -20,6 +20,7 @@ from graphql import (
     SelectionSetNode,
     ValueNode,
     VariableNode,
+    value_from_ast_untyped,
 )
 
 from app.api.paging import DEFAULT_PAGE, LARGEST_PAGE
@@ -141,6 +142,7 @@ class _Measure:
             if isinstance(node, FragmentDefinitionNode)
         }
         self._variables = variables
+        self._defaults: dict[str, ValueNode] = {}
         self._limits = limits
         self._lists = lists
         self._known: dict[str, Size] = {}
@@ -149,6 +151,10 @@ class _Measure:
     def measure_operation(self, operation: OperationDefinitionNode) -> Size:
         for definition in operation.variable_definitions or ():
             self._check_directives(definition)
+            if definition.default_value is not None:
+                name = definition.variable.name.value
+                self._check_literal(name, definition.default_value)
+                self._defaults[name] = definition.default_value
         self._check_directives(operation)
         return self._measure(operation.selection_set)
 
@@ -233,9 +239,18 @@ class _Measure:
             # A number of a thousand digits is no page; do not even read it.
             return int(value.value) if len(value.value) <= len(str(_CEILING)) else _CEILING
         if isinstance(value, VariableNode):
-            number = self._variables.get(value.name.value)
+            number = self._read_variable(value.name.value)
+            # A JSON number like 100.0 or 1e2 is an Int of GraphQL.
+            if isinstance(number, float) and number.is_integer():
+                return int(number)
             return number if isinstance(number, int) else None
         return None
+
+    def _read_variable(self, name: str) -> object:
+        """As execution takes it: what was given, a null too, else the default."""
+        if name in self._variables or name not in self._defaults:
+            return self._variables.get(name)
+        return value_from_ast_untyped(self._defaults[name])
 
     def _read_ids(self, node: FieldNode) -> int:
         """How many objects a field answers that takes their ids; 1 for every other field."""
@@ -243,7 +258,7 @@ class _Measure:
             if argument.name.value == "ids":
                 value: object = argument.value
                 if isinstance(value, VariableNode):
-                    value = self._variables.get(value.name.value)
+                    value = self._read_variable(value.name.value)
                 elif isinstance(value, ListValueNode):
                     value = value.values
                 if isinstance(value, list | tuple):

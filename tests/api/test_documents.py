@@ -1,13 +1,23 @@
 """Limits: one pass over a document, each with a clear answer; attacks cost next to nothing."""
 
+from itertools import product
 from typing import Any
 
 import pytest
-from graphql import GraphQLError, OperationType
+from graphql import (
+    GraphQLError,
+    GraphQLResolveInfo,
+    OperationDefinitionNode,
+    OperationType,
+    build_schema,
+    execute_sync,
+    parse,
+)
 
 from app.api.documents import Prepared, prepare
 from app.api.known_documents import KnownDocuments
-from app.api.limits import Limits
+from app.api.limits import Limits, measure
+from app.api.paging import read_limit
 from app.api.top_level_errors import show_error
 
 LISTS = frozenset({"containers", "backups", "restores", "logs"})
@@ -119,3 +129,95 @@ def test_a_nul_is_found_however_deep_it_stands() -> None:
     for value in ("\0", ["a", ["\0"]], {"a": {"b": "c\0"}}, {"a\0": 1}):
         assert refuse("{ a }", {"x": value}) == refusal
     assert read("{ a }", {"x": ["a", {"b": None, "c": 1.5}]}).kind is OperationType.QUERY
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        '{ a(b: "\\u0000") }',
+        '{ a(b: "\\u{0}") }',
+        '{ a(b: """x\0""") }',
+        '{ a(b: {c: ["""\0"""]}) }',
+        'query ($x: String = """\0""") { a(b: $x) }',
+    ],
+)
+def test_a_nul_in_a_literal_is_found_however_it_is_written(query: str) -> None:
+    assert refuse(query) == {"code": "BAD_USER_INPUT"}
+
+
+@pytest.mark.parametrize(
+    "number", ["9" * 5000, "-" + "9" * 5000, "9" * 5000 + ".5", "1e" + "9" * 5000]
+)
+@pytest.mark.parametrize(
+    "query",
+    ["{ containers(first: %s) { a } }", "query ($n: Int = %s) { containers(first: $n) { a } }"],
+)
+def test_a_number_of_thousands_of_digits_is_the_clients_error(query: str, number: str) -> None:
+    assert refuse(query % number) == {"code": "BAD_USER_INPUT"}
+
+
+def test_digits_in_a_text_may_be_many() -> None:
+    assert read('{ a(b: "%s") }' % ("9" * 5000)).kind is OperationType.QUERY
+
+
+ONE_LIST = build_schema(
+    "type Query { containers(first: Int, last: Int): Page } type Page { a: ID }"
+)
+DEFAULTS = ("", " = null", " = 90")
+ABSENT = object()
+GIVEN = (ABSENT, None, 3, 80.0, 1e2, "7")
+
+
+def page_of(query: str, variables: dict[str, Any]) -> int | None:
+    """How many entries execution would answer; None where it refuses to."""
+    limits: list[int] = []
+
+    def containers(
+        source: object,
+        info: GraphQLResolveInfo[Any],
+        first: int | None = None,
+        last: int | None = None,
+    ) -> None:
+        del source, info
+        limits.append(read_limit(first, last)[0])
+
+    assert ONE_LIST.query_type is not None
+    ONE_LIST.query_type.fields["containers"].resolve = containers
+    execute_sync(ONE_LIST, parse(query), variable_values=variables)
+    return limits[0] if limits else None
+
+
+@pytest.mark.parametrize("default", DEFAULTS)
+@pytest.mark.parametrize("first", [None, "null", "7", "$first"])
+@pytest.mark.parametrize("last", [None, "null", "100", "$last"])
+def test_a_page_is_measured_as_execution_reads_it(
+    default: str, first: str | None, last: str | None
+) -> None:
+    written = [f"{name}: {value}" for name, value in (("first", first), ("last", last)) if value]
+    call = f"containers({', '.join(written)})" if written else "containers"
+    query = f"query ($first: Int{default}, $last: Int{default}) {{ {call} {{ a }} }}"
+    document = parse(query)
+    [operation] = document.definitions
+    assert isinstance(operation, OperationDefinitionNode)
+    accepted = 0
+    for one, other in product(GIVEN, GIVEN):
+        both = {"first": one, "last": other}
+        variables = {name: value for name, value in both.items() if value is not ABSENT}
+        expected = page_of(query, variables)
+        if expected is not None:
+            size = measure(document, operation, variables, limits=Limits(), lists=LISTS)
+            assert size.nodes == expected, variables
+            accepted += 1
+    always_both = first == "7" and last == "100"
+    assert (accepted > 0) is not always_both
+
+
+def test_ids_of_a_default_count_like_any_others() -> None:
+    query = 'query ($ids: [ID!]! = ["a", "b", "c"]) { nodes(ids: $ids) { id } }'
+    assert read(query).cost == 1 + 3
+    assert read(query, {"ids": ["a"] * 9}).cost == 1 + 9
+
+
+def test_a_long_list_in_a_default_is_refused() -> None:
+    query = 'query ($ids: [ID!]! = ["a", "b", "c"]) { nodes(ids: $ids) { id } }'
+    assert refuse(query, list=2)["code"] == "LIST_LIMIT"

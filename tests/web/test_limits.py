@@ -4,12 +4,15 @@ from dataclasses import replace
 from typing import Any
 
 import httpx
+import pytest
+from starlette.applications import Starlette
 
 from app.api.context import Parts
 from app.api.limits import Limits
 from app.model.access import Role
 from app.web.app import create_app
-from tests.graphql_server import Client, ClientAs
+from tests.graphql_server import Client, ClientAs, serve
+from tests.graphql_socket import open_socket
 
 NAME = "{ viewer { name } }"
 
@@ -77,3 +80,25 @@ async def test_limits_can_be_changed(parts: Parts, client_as: ClientAs) -> None:
             "extensions": {"code": "DEPTH_LIMIT", "limit": 1, "actual": 2},
         }
     ]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        '{ containers(filter: {identifier: """a\0"""}) { nodes { id } } }',
+        "{ containers(first: " + "9" * 5000 + ") { nodes { id } } }",
+    ],
+)
+async def test_what_no_database_or_number_can_hold_is_the_clients_error(
+    app: Starlette, admin: Client, query: str
+) -> None:
+    response = await send(admin, {"query": query})
+    assert code_of(response) == "BAD_USER_INPUT"
+    async with serve(app) as place, open_socket(place) as opened:
+        await opened.init(admin.token)
+        await opened.subscribe("1", query)
+        answer = await opened.read()
+    assert (answer["type"], answer["payload"][0]["extensions"]["code"]) == (
+        "error",
+        "BAD_USER_INPUT",
+    )
