@@ -39,9 +39,14 @@ class Prepared:
     document: DocumentNode
     is_known: bool
     """It was found valid before."""
-    kind: OperationType
+    operation: OperationDefinitionNode
+    """The one that was asked for."""
     cost: int
     """In points."""
+
+    @property
+    def kind(self) -> OperationType:
+        return self.operation.operation
 
 
 def prepare(
@@ -68,7 +73,7 @@ def prepare(
         operation_name=operation_name,
         document=document,
         is_known=found is not None,
-        kind=operation.operation,
+        operation=operation,
         cost=size.cost,
     )
 

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from graphql import GraphQLError, GraphQLObjectType, build_schema, get_named_type
+from graphql import (
+    GraphQLError,
+    GraphQLObjectType,
+    GraphQLSchema,
+    build_schema,
+    get_named_type,
+)
 from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
 
@@ -14,6 +20,7 @@ from app.api.context import Context, Parts
 from app.api.documents import Prepared, prepare
 from app.api.known_documents import KnownDocuments
 from app.api.limits import Limits
+from app.api.payloads import refuse_reading
 from app.api.rates import Rates
 from app.api.schema import make_context, make_schema
 from app.api.top_level_errors import show_error
@@ -48,6 +55,7 @@ class Operations:
         self._known = KnownDocuments()
         self._rates = Rates(limits.points_per_minute)
         self._schema = make_schema()
+        self._types = read_schema(self._schema.as_str())
         self._lists = find_lists(self._schema.as_str())
 
     def prepare(self, request: Request) -> Prepared | Answer:
@@ -76,6 +84,10 @@ class Operations:
 
     async def execute(self, prepared: Prepared, principal: Principal, cost: Cost) -> Answer:
         """Carry out a query or mutation that was charged."""
+        refusal = refuse_reading(self._types, prepared, principal)
+        if refusal is not None:
+            errors = [show_error(refusal, code="FORBIDDEN")]
+            return Answer(body={"errors": errors, "extensions": {"cost": cost}}, refused=True)
         result = await self._schema.execute(
             prepared.query,
             variable_values=prepared.variables,
@@ -112,10 +124,16 @@ class Operations:
 
 
 @cache
+def read_schema(text: str) -> GraphQLSchema:
+    """The types of a schema by its text."""
+    return build_schema(text)
+
+
+@cache
 def find_lists(text: str) -> frozenset[str]:
     """The names of the fields of a schema that answer a connection."""
     found: set[str] = set()
-    for type_ in build_schema(text).type_map.values():
+    for type_ in read_schema(text).type_map.values():
         if isinstance(type_, GraphQLObjectType):
             found.update(
                 name

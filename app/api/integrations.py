@@ -27,6 +27,10 @@ class Integration(Node):
     name: str = strawberry.field(description="What people call it.")
     state: IntegrationState = strawberry.field(description="Whether it can be used.")
     key_id: str = strawberry.field(description="The id of the application key; not a secret.")
+    next_key_id: str | None = strawberry.field(
+        description="The id of a new application key that waits until a worker has tried it; null "
+        "where none waits. Then it is the `keyId`, or `error` says why it was not taken."
+    )
     bucket: str = strawberry.field(description="The name of the bucket.")
     prefix: str = strawberry.field(
         description="What the names of all its objects begin with; empty for the whole bucket."
@@ -46,6 +50,7 @@ class Integration(Node):
             name=record.name,
             state=record.state,
             key_id=record.key_id,
+            next_key_id=record.next_key_id,
             bucket=record.bucket,
             prefix=record.prefix,
             error=Failure.of(record.error_code, record.error_message),
@@ -148,7 +153,7 @@ class IntegrationMutations:
         Capability.CONFIGURE,
         UpdateIntegrationPayload,
         description="Change an integration's name or application key. A new key replaces the old "
-        "one only after it has reached what the old one stored.",
+        "one only after it has reached what the old one stored; until then it is the `nextKeyId`.",
     )
     async def update_integration(
         self,

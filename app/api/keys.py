@@ -14,6 +14,10 @@ from app.model import keys as model
 from app.model.access import Capability, Role
 from app.service import keys as service
 
+WITHOUT_READ = (
+    "Without `READ` a key can ask for only `id` and `state` of the objects that its mutations "
+    "answer: one that asks for more is refused as a whole (`FORBIDDEN`), and nothing is done."
+)
 LIST_CAPABILITIES = ", ".join(f"`{capability}`" for capability in Capability)
 
 
@@ -102,7 +106,8 @@ class KeyMutations:
         capabilities: Annotated[
             list[str] | None,
             strawberry.argument(
-                description=f"What it may do, each once: {LIST_CAPABILITIES}. Or give `role`."
+                description=f"What it may do, each once: {LIST_CAPABILITIES}. Or give `role`. "
+                f"{WITHOUT_READ}"
             ),
         ] = strawberry.UNSET,
         expires_at: Annotated[

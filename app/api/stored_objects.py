@@ -13,7 +13,7 @@ from app.api.failures import Failure
 from app.errors import GatewayError
 from app.model.backups import Backup, StorageStatus
 from app.model.runs import RunError
-from app.model.stored_objects import ExpectedObject, Look
+from app.model.stored_objects import ExpectedObject, Look, advise
 from app.service import stored_objects as service
 from app.transfer.objects import Objects
 
@@ -22,7 +22,10 @@ from app.transfer.objects import Objects
 class BackupStorage:
     status: StorageStatus = strawberry.field(
         description="What was found. A `MISMATCH` stays until all bytes were read and found to be "
-        "right after all."
+        "right after all, as by a whole download."
+    )
+    advice: str | None = strawberry.field(
+        description="A sentence that says what to do about it; null where there is nothing to do."
     )
     checked_at: datetime | None = strawberry.field(
         description="When somebody looked last; null where nobody did."
@@ -37,6 +40,7 @@ class BackupStorage:
         error = look.error
         return cls(
             status=look.status,
+            advice=advise(look.status),
             checked_at=look.checked_at,
             error=None if error is None else Failure.of(error.code, error.message),
         )

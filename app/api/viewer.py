@@ -8,7 +8,7 @@ import strawberry
 
 from app.api import access
 from app.api.context import Info, make_id
-from app.api.keys import LIST_CAPABILITIES
+from app.api.keys import LIST_CAPABILITIES, WITHOUT_READ
 from app.api.nodes import Node
 from app.api.paging import LARGEST_PAGE, refuse
 from app.model.access import Capability, Role
@@ -22,7 +22,7 @@ class Viewer:
         description="The key's role; null where it has a list of capabilities instead."
     )
     capabilities: list[str] = strawberry.field(
-        description=f"What the key may do: {LIST_CAPABILITIES}. More may come."
+        description=f"What the key may do: {LIST_CAPABILITIES}. More may come. {WITHOUT_READ}"
     )
     expires_at: datetime | None = strawberry.field(
         description="When the key stops working; null where it does not."

@@ -8,6 +8,13 @@ from app.model.backups import StorageStatus
 from app.model.integrations import StorageAccess
 from app.model.runs import RunError
 
+_ADVICE = {
+    StorageStatus.MISMATCH: "Where it was put right since, download the backup (`createDownload`): "
+    "every byte is checked then, and if all are right it can be restored again.",
+    StorageStatus.MISSING: "Where it was put back since, ask for its `storage(live: true)`:"
+    " if it is found there, it can be restored again.",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpectedObject:
@@ -28,3 +35,8 @@ class Look:
     status: StorageStatus
     checked_at: datetime | None
     error: RunError | None = None
+
+
+def advise(status: StorageStatus) -> str | None:
+    """What somebody can do about what was found; None: nothing."""
+    return _ADVICE.get(status)

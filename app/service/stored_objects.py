@@ -12,7 +12,7 @@ from app.errors import (
     StorageRefused,
 )
 from app.model.backups import Backup, StorageStatus
-from app.model.stored_objects import ExpectedObject, Look
+from app.model.stored_objects import ExpectedObject, Look, advise
 from app.postgres.listen import notify
 from app.postgres.pool import Connection, Database
 from app.queries import stored_objects
@@ -73,17 +73,18 @@ def require_object(backup: Backup, *, whole: bool) -> None:
 
     Raises StorageRefused (OBJECT_MISSING, OBJECT_MISMATCH).
     """
-    path = ("backupId",)
-    if backup.storage_status in {StorageStatus.MISSING, StorageStatus.LOSS_ACCEPTED}:
-        raise StorageRefused(
-            "The backup's object is not in the bucket any more.", code="OBJECT_MISSING", path=path
-        )
-    if whole and backup.storage_status is StorageStatus.MISMATCH:
-        raise StorageRefused(
-            "The backup's object in the bucket is not the one that was saved.",
-            code="OBJECT_MISMATCH",
-            path=path,
-        )
+    status = backup.storage_status
+    if status in {StorageStatus.MISSING, StorageStatus.LOSS_ACCEPTED}:
+        code, message = "OBJECT_MISSING", "The backup's object is not in the bucket any more."
+    elif whole and status is StorageStatus.MISMATCH:
+        code = "OBJECT_MISMATCH"
+        message = "The backup's object in the bucket is not the one that was saved."
+    else:
+        return
+    advice = advise(status)
+    raise StorageRefused(
+        message if advice is None else f"{message} {advice}", code=code, path=("backupId",)
+    )
 
 
 def open_object(id: UUID, sealed: SealedObject, sealer: Sealer) -> ExpectedObject | GatewayError:

@@ -47,8 +47,12 @@ returning id, hub_id, name, realm, key_id, next_key_id, bucket, prefix, state, e
 
 -- name: change_key
 -- A new key: it waits for its check, but where no key ever worked there is nothing to wait for.
+-- What was said of another key is no verdict on this one.
 update integrations
 set
+    error_code = null,
+    error_message = null,
+    state = case when state = 'LIVE' then 'LIVE' else 'VERIFYING' end,
     key_id = case when verified_at is null then $3 else key_id end,
     sealed_key = case when verified_at is null then $4 else sealed_key end,
     next_key_id = case when verified_at is null then null else $3 end,

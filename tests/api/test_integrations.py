@@ -1,8 +1,12 @@
 """Integrations: connected, changed, verified, deleted; the key is never seen again."""
 
+from typing import Any
+
+from app.errors import KeyReachesNothing
 from app.model.ids import encode_id
 from app.postgres.pool import Database
-from tests.builders import a_stage, an_integration, an_unchecked_integration
+from app.service.integration_checks import check_failed, check_passed, due_checks
+from tests.builders import SEALER, a_stage, an_integration, an_unchecked_integration
 from tests.graphql_server import Client
 
 FIELDS = "id name state keyId bucket prefix error { code message } verifiedAt"
@@ -21,6 +25,13 @@ mutation($id: ID!, $name: String, $keyId: String, $key: String) {
   }
 }
 """
+ROTATED = "state keyId nextKeyId error { code }"
+ROTATE = f"""
+mutation($id: ID!, $keyId: String!) {{
+  updateIntegration(id: $id, keyId: $keyId, key: "a-key") {{ integration {{ {ROTATED} }} }}
+}}
+"""
+LOOK = f"query($id: ID!) {{ node(id: $id) {{ ... on Integration {{ {ROTATED} }} }} }}"
 VERIFY = """
 mutation($id: ID!) { verifyIntegration(id: $id) { integration { id } errors { code } } }
 """
@@ -128,3 +139,32 @@ async def test_another_hubs_integration_is_not_there(
         assert [error["code"] for error in payload["errors"]] == ["NOT_FOUND"]
     data = await stranger.ask("{ hub { integrations { totalCount nodes { id } } } }")
     assert data["hub"]["integrations"] == {"totalCount": 0, "nodes": []}
+
+
+async def test_a_new_key_is_seen_waiting_and_judged_by_its_own_check_only(
+    admin: Client, gateway_database: Database, worker_database: Database
+) -> None:
+    """What was said of the key before it is gone."""
+    made = await an_integration(gateway_database, worker_database, admin.principal, key_id="old")
+    id = encode_id("Integration", made.id)
+
+    async def rotate(key_id: str) -> dict[str, Any]:
+        data = await admin.ask(ROTATE, id=id, keyId=key_id)
+        found: dict[str, Any] = data["updateIntegration"]["integration"]
+        return found
+
+    async def look() -> dict[str, Any]:
+        data = await admin.ask(LOOK, id=id)
+        found: dict[str, Any] = data["node"]
+        return found
+
+    waiting = {"state": "LIVE", "keyId": "old", "nextKeyId": "first", "error": None}
+    assert await rotate("first") == waiting == await look()
+    [check] = await due_checks(worker_database, SEALER, 100)
+    await check_failed(worker_database, check, KeyReachesNothing())
+    refused = {"code": "KEY_REACHES_NOTHING"}
+    assert await look() == {**waiting, "nextKeyId": None, "error": refused}
+    assert await rotate("second") == {**waiting, "nextKeyId": "second"}
+    [check] = await due_checks(worker_database, SEALER, 100)
+    assert await check_passed(worker_database, check)
+    assert await look() == {**waiting, "keyId": "second", "nextKeyId": None}

@@ -19,8 +19,12 @@ returning id, hub_id, name, realm, key_id, next_key_id, bucket, prefix, state, e
     verified_at, created_at;
 
 -- integrations.change_key
+-- What was said of another key is no verdict on this one.
 update integrations
 set
+    error_code = null,
+    error_message = null,
+    state = case when state = 'LIVE' then 'LIVE' else 'VERIFYING' end,
     key_id = case when verified_at is null then $3 else key_id end,
     sealed_key = case when verified_at is null then $4 else sealed_key end,
     next_key_id = case when verified_at is null then null else $3 end,
