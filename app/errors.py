@@ -273,6 +273,16 @@ class DatabaseUnavailable(GatewayError):
     retry = True
 
 
+# --- downloads ----------------------------------------------------------------------------------
+
+
+class DownloadsBusy(GatewayError):
+    """Too many downloads are under way; try the same address again in a moment."""
+
+    code = "DOWNLOADS_BUSY"
+    retry = True
+
+
 # --- secrets ----------------------------------------------------------------------------------
 
 

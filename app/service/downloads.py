@@ -1,6 +1,7 @@
 """Downloads: one-time addresses of backups, made by requests and spent by whoever has one."""
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -73,8 +74,10 @@ async def create_download(
         return made, write_address(secret)
 
 
-async def redeem_download(database: Database, secret: str, *, sealer: Sealer) -> Redeemed:
-    """Spend an address, whatever becomes of it.
+async def redeem_download(
+    database: Database, secret: str, *, sealer: Sealer, admit: Callable[[UUID], None]
+) -> Redeemed:
+    """Spend an address, whatever becomes of it; but not where `admit`, given its hub, raises.
 
     Raises NotFound (there is none such, it was spent, is too old, or its API key or backup is
     gone), StorageCredentials, SecretUnreadable.
@@ -83,6 +86,8 @@ async def redeem_download(database: Database, secret: str, *, sealer: Sealer) ->
         raise NotFound
     async with database.transaction(None) as connection:
         spent = await downloads.redeem(connection, hash_secret(secret))
+        if spent is not None:
+            admit(spent[0])
     if spent is None:
         raise NotFound
     hub_id, backup_id = spent

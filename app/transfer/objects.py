@@ -1,10 +1,13 @@
 """Objects looked at and read for requests: with a deadline, a bounded number at a time."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Executor as Threads
+from contextlib import contextmanager
+from uuid import UUID
 
-from app.errors import StorageUnavailable
+from app.errors import DownloadsBusy, StorageUnavailable
 from app.model.backups import StorageStatus
 from app.model.integrations import StorageAccess
 from app.model.stored_objects import ExpectedObject
@@ -31,10 +34,26 @@ class Objects:
         """`looks`, `streams`: at a time; `look_seconds`: for each look, its wait included."""
         self.streams = asyncio.Semaphore(streams)
         """To be held by whoever reads an object."""
+        self.streams_of_hub = max(1, streams // 2)
+        """As many of them may one hub hold at a time, so that it never holds them all."""
+        self._held: Counter[UUID] = Counter()
         self._storage_of = storage_of
         self._threads = threads
         self._looks = asyncio.Semaphore(looks)
         self._look_seconds = look_seconds
+
+    @contextmanager
+    def share(self, hub_id: UUID) -> Iterator[None]:
+        """To be held by whoever reads an object of this hub. Raises DownloadsBusy."""
+        if self._held[hub_id] >= self.streams_of_hub:
+            raise DownloadsBusy
+        self._held[hub_id] += 1
+        try:
+            yield
+        finally:
+            self._held[hub_id] -= 1
+            if not self._held[hub_id]:
+                del self._held[hub_id]
 
     async def look(self, expected: ExpectedObject) -> StorageStatus:
         """Ask B2 whether the object is there, with its name and size; its bytes are not read.

@@ -3,8 +3,9 @@
 import asyncio
 import base64
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from http import HTTPStatus
+from uuid import UUID
 
 import orjson
 import structlog
@@ -14,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.api.context import Parts
 from app.api.top_level_errors import make_error
-from app.errors import GatewayError, NotFound, StorageUnavailable
+from app.errors import DownloadsBusy, GatewayError, NotFound, StorageUnavailable
 from app.model.backups import StorageStatus
 from app.model.downloads import FOLDER
 from app.service.downloads import Redeemed, redeem_download
@@ -58,22 +59,22 @@ class DownloadEndpoint:
             )
             await refusal(scope, receive, send)
         elif streams.locked():
-            refusal = _refuse(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                "DOWNLOADS_BUSY",
-                "Too many downloads are under way; try the same address again in a moment.",
-                retry_after="5",
-            )
-            await refusal(scope, receive, send)
+            await _show(DownloadsBusy())(scope, receive, send)
         else:
-            async with streams:
-                await self._open(request, send)
+            with ExitStack() as held:
+                async with streams:
+                    await self._open(request, send, held)
 
-    async def _open(self, request: Request, send: Send) -> None:
+    async def _open(self, request: Request, send: Send, held: ExitStack) -> None:
+        """`held` takes what has to be given back at the end."""
         parts = self._parts
+
+        def admit(hub_id: UUID) -> None:
+            held.enter_context(parts.objects.share(hub_id))
+
         try:
             redeemed = await redeem_download(
-                parts.database, request.path_params["secret"], sealer=parts.sealer
+                parts.database, request.path_params["secret"], sealer=parts.sealer, admit=admit
             )
         except GatewayError as error:
             await _show(error)(request.scope, request.receive, send)

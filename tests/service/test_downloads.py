@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.errors import InvalidState, NotFound, NotPermitted, StorageRefused
+from app.errors import DownloadsBusy, InvalidState, NotFound, NotPermitted, StorageRefused
 from app.model.access import Capability
 from app.model.backups import StorageStatus
 from app.model.downloads import FOLDER
@@ -35,6 +35,10 @@ async def backup(gateway_database, worker_database, stage):
     return await a_live_backup(gateway_database, worker_database, stage)
 
 
+def anybody(hub_id):
+    """Admits every hub."""
+
+
 async def count(owner):
     async with owner.connection() as connection:
         return await connection.fetchval(COUNT)
@@ -46,14 +50,30 @@ async def test_an_operators_address_gives_the_object_once(gateway_database, stag
     assert made.backup_id == backup.id
     folder, secret = address.split("/")
     assert folder == FOLDER
-    redeemed = await redeem_download(gateway_database, secret, sealer=SEALER)
+    redeemed = await redeem_download(gateway_database, secret, sealer=SEALER, admit=anybody)
     assert (redeemed.backup.id, redeemed.container) == (backup.id, stage.container)
     expected = redeemed.expected
     assert (expected.file_id, expected.size_bytes) == (backup.file_id, backup.size_bytes)
     assert (expected.name, expected.sha256) == (backup.object_name, backup.sha256)
     assert expected.access.key == "the-application-key"
     with pytest.raises(NotFound):
-        await redeem_download(gateway_database, secret, sealer=SEALER)
+        await redeem_download(gateway_database, secret, sealer=SEALER, admit=anybody)
+
+
+async def test_an_address_whose_hub_is_not_admitted_is_not_spent(gateway_database, stage, backup):
+    _, address = await create_download(gateway_database, stage.admin, backup_id=backup.id)
+    secret = address.split("/")[1]
+    asked = []
+
+    def nobody(hub_id):
+        asked.append(hub_id)
+        raise DownloadsBusy
+
+    with pytest.raises(DownloadsBusy):
+        await redeem_download(gateway_database, secret, sealer=SEALER, admit=nobody)
+    assert asked == [stage.admin.hub_id]
+    redeemed = await redeem_download(gateway_database, secret, sealer=SEALER, admit=anybody)
+    assert redeemed.backup.id == backup.id
 
 
 async def test_a_secret_is_not_in_the_database(owner, gateway_database, stage, backup):
@@ -92,7 +112,7 @@ async def test_an_address_of_a_backup_that_goes_meanwhile_is_not_found(
     _, address = await create_download(gateway_database, stage.admin, backup_id=backup.id)
     await delete_backups(gateway_database, stage.admin, ids=[(str(backup.id), backup.id)])
     with pytest.raises(NotFound):
-        await redeem_download(gateway_database, address.split("/")[1], sealer=SEALER)
+        await redeem_download(gateway_database, address.split("/")[1], sealer=SEALER, admit=anybody)
 
 
 async def test_old_addresses_are_pruned_and_others_stay(

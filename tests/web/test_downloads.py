@@ -6,16 +6,21 @@ import hashlib
 import os
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 
+from app.errors import DownloadsBusy
+from app.transfer.objects import Objects
 from app.web.app import create_app
 from app.wiring.parts import make_api_parts
 from tests.graphql_server import serve
-from tests.product import ERRORS, Product
+from tests.product import ERRORS, Product, Refused
 
 CHUNK = 4 * 1024 * 1024
 DATA = hashlib.shake_128(b"data").digest(10_000_000)
@@ -173,8 +178,28 @@ async def test_reading_everything_clears_a_mismatch(product):
     assert (response.status_code, code_of(response)) == (502, "OBJECT_MISMATCH")
     assert (await storage_of(product, backup))["status"] == "MISMATCH"
     product.b2.faults.damage(file_id, at=1)
+    assert (await storage_of(product, backup, live=True))["status"] == "MISMATCH"
     assert (await get(await an_address(product, backup))).content == DATA
     assert (await storage_of(product, backup))["status"] == "PRESENT"
+
+
+async def test_what_is_marked_says_how_it_is_cleared_and_that_clears_it(product):
+    backup = await a_backup(product)
+    instance, file_id = backup["load"].instance(1), backup["target"]["fileId"]
+    product.b2.faults.damage(file_id, at=1)
+    await get(await an_address(product, backup))
+    product.b2.faults.damage(file_id, at=1)
+    with pytest.raises(Refused) as refusal:
+        await product.start_restore(backup["id"], instance)
+    assert refusal.value.code == "OBJECT_MISMATCH"
+    assert "download the backup (`createDownload`)" in str(refusal.value)
+    asking = "query ($id: ID!) { backup(id: $id) { storage { advice } } }"
+    advice = (await product.ask(asking, id=backup["id"]))["backup"]["storage"]["advice"]
+    assert "download the backup (`createDownload`)" in advice
+    assert (await get(await an_address(product, backup))).content == DATA
+    assert (await product.ask(asking, id=backup["id"]))["backup"]["storage"]["advice"] is None
+    restore = await product.start_restore(backup["id"], instance)
+    assert (await product.restore(restore))["state"] == "QUEUED"
 
 
 async def test_a_lost_object_is_told_and_then_neither_downloaded_nor_restored(product):
@@ -229,6 +254,50 @@ async def test_only_so_many_are_streamed_at_a_time_and_who_goes_makes_room(produ
             async with asyncio.timeout(10):
                 while parts.objects.streams.locked():
                     await asyncio.sleep(0.01)
+
+
+async def test_a_hub_leaves_room_for_others_and_what_it_is_refused_is_not_spent(product):
+    """It gets half of the streams."""
+    backup = await a_backup(product)
+    settings = product.settings.model_copy(update={"downloads": 3})
+    async with (
+        make_api_parts(
+            settings, product.owner.dsn, sealer=product.sealer, embedded_realm=None
+        ) as parts,
+        serve(create_app(parts), send_buffer=4096) as place,
+    ):
+        first, second = [
+            f"http://{place}{httpx.URL(await an_address(product, backup)).path}" for _ in "12"
+        ]
+        async with httpx.AsyncClient(trust_env=False) as client:
+            async with client.stream("GET", first) as response:
+                assert response.status_code == 200
+                busy = await get(second)
+                assert (busy.status_code, code_of(busy)) == (503, "DOWNLOADS_BUSY")
+                assert int(busy.headers["retry-after"]) > 0
+                assert not parts.objects.streams.locked()
+                with parts.objects.share(uuid4()):
+                    pass
+            async with asyncio.timeout(10):
+                while (answer := await get(second)).status_code == 503:
+                    await asyncio.sleep(0.01)
+        assert answer.content == DATA
+
+
+def test_a_hub_holds_half_of_the_streams_and_at_least_one():
+    for streams, share in ((1, 1), (2, 1), (3, 1), (4, 2), (9, 4)):
+        objects = Objects(
+            lambda access: pytest.fail(str(access)), ThreadPoolExecutor(), streams=streams
+        )
+        hub = uuid4()
+        with ExitStack() as held:
+            for _ in range(share):
+                held.enter_context(objects.share(hub))
+            with pytest.raises(DownloadsBusy):
+                held.enter_context(objects.share(hub))
+            held.enter_context(objects.share(uuid4()))
+        with objects.share(hub):
+            pass
 
 
 async def run_download(product: Product, folder: Path, *arguments: str) -> tuple[int, str, str]:
