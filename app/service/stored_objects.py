@@ -73,18 +73,18 @@ def require_object(backup: Backup, *, whole: bool) -> None:
 
     Raises StorageRefused (OBJECT_MISSING, OBJECT_MISMATCH).
     """
-    status = backup.storage_status
+    status, path = backup.storage_status, ("backupId",)
     if status in {StorageStatus.MISSING, StorageStatus.LOSS_ACCEPTED}:
-        code, message = "OBJECT_MISSING", "The backup's object is not in the bucket any more."
-    elif whole and status is StorageStatus.MISMATCH:
-        code = "OBJECT_MISMATCH"
+        message = "The backup's object is not in the bucket any more."
+        raise StorageRefused(_advise(message, status), code="OBJECT_MISSING", path=path)
+    if whole and status is StorageStatus.MISMATCH:
         message = "The backup's object in the bucket is not the one that was saved."
-    else:
-        return
+        raise StorageRefused(_advise(message, status), code="OBJECT_MISMATCH", path=path)
+
+
+def _advise(message: str, status: StorageStatus) -> str:
     advice = advise(status)
-    raise StorageRefused(
-        message if advice is None else f"{message} {advice}", code=code, path=("backupId",)
-    )
+    return message if advice is None else f"{message} {advice}"
 
 
 def open_object(id: UUID, sealed: SealedObject, sealer: Sealer) -> ExpectedObject | GatewayError:

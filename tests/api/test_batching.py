@@ -36,9 +36,9 @@ container { id } instance { id }"""
 RESTORE = f"""{RUN} phase progress {{ bytesDelivered eta }} backup {{ id }}"""
 BACKUP = f"""{RUN} instanceHostname duration sizeBytes sha256 pinned note
   commands {{ backup }} target {{ integration {{ id }} path }} progress {{ bytesRead }}
-  storage(live: true) {{ status checkedAt error {{ code }} }}
+  storage(live: true) {{ status advice checkedAt error {{ code }} }}
   restores(first: 2) {{ totalCount nodes {{ {RESTORE} }} }}"""
-INTEGRATION = """id name state keyId bucket prefix error { code } verifiedAt createdAt"""
+INTEGRATION = """id name state keyId nextKeyId bucket prefix error { code } verifiedAt createdAt"""
 CONTAINERS = f"""{{ containers(first: 10) {{ totalCount nodes {{
   id identifier name stateful state labels {{ name }} createdAt storedBytes lastBackup {{ id }}
   backupPolicy {{ updatedAt integration {{ {INTEGRATION} }}
