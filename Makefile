@@ -26,7 +26,7 @@ up: $(RUN)  ## the gateway, a worker, an embedded PostgreSQL and B2 (HOST, PORT,
 	@exec $(BIN)/backup-gateway up $(ARGS)
 
 test: $(DEV) $(B2) $(CODEGEN) $(NODE)  ## everything that is proven; ARGS='tests/model -k retention' narrows it down
-	@exec $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
+	@exec $(BIN)/pytest -n 4 --dist worksteal $(ARGS)
 
 check: $(DEV)  ## linters, types, layers, SQL, schema and README only
 	@exec $(BIN)/pytest $(PROOFS) $(ARGS)
