@@ -395,12 +395,12 @@ class WorkerProcess:
 
     @classmethod
     async def start(cls, environment: dict[str, str]) -> Self:
-        log = Path(tempfile.mkstemp(prefix="worker-", suffix=".log")[1])
-        with log.open("wb") as stream:
+        descriptor, name = tempfile.mkstemp(prefix="worker-", suffix=".log")
+        with os.fdopen(descriptor, "wb") as stream:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "app", "worker", env=environment, stderr=stream
             )
-        return cls(process=process, log=log)
+        return cls(process=process, log=Path(name))
 
     @property
     def pid(self) -> int:
