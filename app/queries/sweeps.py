@@ -115,3 +115,8 @@ async def prune_records(connection: Connection, keep: timedelta, limit: int) -> 
 
 async def prune_reclaims(connection: Connection, keep: timedelta) -> None:
     await connection.execute(_SQL["prune_reclaims"], keep)
+
+
+async def prune_events(connection: Connection, keep: timedelta, limit: int) -> int:
+    """Drop up to `limit` events that are older. Returns how many went."""
+    return len(await connection.fetch(_SQL["prune_events"], keep, limit))

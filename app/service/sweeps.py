@@ -171,8 +171,8 @@ async def finish_instance_deletions(database: Database) -> int:
 async def prune(database: Database, keep_ended: timedelta) -> int:
     """Drop records and logs of runs that ended that long ago and have nothing in the bucket.
 
-    Settled reclaims, idempotency keys, addresses and the queue's log that are too old go, too.
-    Returns how many records went.
+    Events, settled reclaims, idempotency keys, addresses and the queue's log that are too old go,
+    too. Returns how many records went.
     """
     pruned = 0
     while True:
@@ -181,9 +181,17 @@ async def prune(database: Database, keep_ended: timedelta) -> int:
         pruned += went
         if went == 0:
             break
+    await _prune_events(database, keep_ended)
     async with database.transaction(None) as connection:
         await sweeps.prune_reclaims(connection, keep_ended)
         await prune_queue(connection, QUEUE_LOG_KEPT)
     await idempotency.prune(database)
     await downloads.prune(database)
     return pruned
+
+
+async def _prune_events(database: Database, keep: timedelta) -> None:
+    went = BATCH
+    while went == BATCH:
+        async with database.transaction(None) as connection:
+            went = await sweeps.prune_events(connection, keep, BATCH)

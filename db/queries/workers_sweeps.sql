@@ -225,3 +225,18 @@ where id = any($1::uuid[]);
 -- Promises that were kept long ago.
 delete from reclaims
 where settled_at < now() - $1::interval;
+
+-- name: prune_events
+-- What people were told of long ago.
+with old as (
+    select id
+    from events
+    where created_at < now() - $1::interval
+    order by created_at asc, id asc
+    limit $2
+)
+
+delete from events
+using old
+where events.id = old.id
+returning events.id;
