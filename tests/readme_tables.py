@@ -11,6 +11,7 @@ from pydantic_core import PydanticUndefined
 
 from app import errors
 from app.__main__ import main
+from app.model.events import MEANINGS
 from app.model.objects import PartPlan
 from app.settings import ClientSettings, Settings, name_variable
 
@@ -90,11 +91,18 @@ def render_memory() -> str:
     return "\n".join(rows)
 
 
+def render_events() -> str:
+    rows = ["| kind of event | what happened |", "|---|---|"]
+    rows += [f"| `{kind}` | {meaning} |" for kind, meaning in MEANINGS.items()]
+    return "\n".join(rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "commands": render_commands,
     "settings": render_settings,
     "errors": render_errors,
     "memory": render_memory,
+    "events": render_events,
 }
 
 

@@ -4,19 +4,24 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from uuid import UUID
 
+from app.api.events import name_stream
 from app.errors import CommandFailed, StorageCredentials
 from app.model.access import Capability, Principal, Role
 from app.model.backups import StorageStatus
 from app.model.containers import Instance, InstanceState
+from app.model.events import EventFilter, EventKind, NewEvent
 from app.model.hubs import Hub
-from app.model.ids import encode_id
+from app.model.ids import encode_id, encode_sequence
 from app.model.integrations import Integration
 from app.model.logs import LogStream
 from app.model.orders import NewLogEntry, RunProgress
+from app.model.paging import Page
 from app.model.restores import RestorePhase
 from app.model.runs import Run
 from app.postgres.pool import Database
+from app.queries import events
 from app.service.endings import fail_run, finish_backup, finish_restore
+from app.service.events import record_event
 from app.service.integration_checks import check_failed, due_checks
 from app.service.keys import authenticate, create_api_key, create_key
 from app.service.runs import append_log, mark_touched, record_progress, set_phase
@@ -86,6 +91,7 @@ class _Builder:
         integration = await self._integrations(admin, prefix=name)
         stage, instances = await self._containers(admin, integration)
         await self._runs(stage, instances)
+        await self._events(stage)
         self.name("nothing", "Backup", UUID(int=0))
         return Scene(hub=hub, tokens=tokens, ids=self.ids, names=self.names)
 
@@ -193,6 +199,27 @@ class _Builder:
         await mark_touched(worker, run.id, run.epoch)
         await set_phase(worker, run.id, run.epoch, RestorePhase.TRANSFERRING)
         await self._progress(run)
+
+    async def _events(self, stage: Stage) -> None:
+        """An event that is about everything; its kind is of no other event of the scene."""
+        subjects = {
+            f"{noun}_id": next(id for id, name in self.names.items() if name == noun)
+            for noun in ("container", "instance", "backup", "restore", "integration")
+        }
+        new = NewEvent(
+            kind=EventKind.SUSPECT_LISTING,
+            message="A listing was not believed.",
+            **subjects,
+            data={"missing": 12, "of": 20},
+        )
+        hub_id = stage.admin.hub_id
+        async with self.worker.transaction(None) as connection:
+            await record_event(connection, hub_id, new)
+        async with self.gateway.connection(hub_id) as connection:
+            wanted = EventFilter(kinds=(new.kind,))
+            [event] = (await events.page(connection, hub_id, wanted, Page())).items
+        self.name("event", "Event", event.id)
+        self.ids["beginning"] = encode_sequence(name_stream(hub_id), 0)
 
     async def _print(self, run: Run, *pieces: bytes) -> None:
         entries, place = [], 0

@@ -12,6 +12,8 @@ from app.api.backups import Backup, BackupFilter
 from app.api.backups import read_filter as read_backup_filter
 from app.api.context import Info, make_id
 from app.api.enums import CreationOrder
+from app.api.events import Event, EventFilter
+from app.api.events import read_filter as read_event_filter
 from app.api.integrations import Integration
 from app.api.keys import ApiKey
 from app.api.nodes import Node
@@ -25,6 +27,7 @@ from app.model.ids import describe_list
 from app.model.integrations import IntegrationFilter
 from app.postgres import pool
 from app.queries import backups as backups_queries
+from app.queries import events as events_queries
 from app.queries import hubs as queries
 from app.queries import integrations as integrations_queries
 from app.queries import keys as keys_queries
@@ -119,6 +122,35 @@ class Hub(Node):
                 return await restores_queries.count(connection, context.hub_id, wanted)
 
         return show_page(found, scope, show=Restore.of, count=count)
+
+    @strawberry.field(
+        description="What people were told of: failures, what is overdue, what disagrees."
+    )
+    async def events(
+        self,
+        info: Info,
+        *,
+        filter: Annotated[
+            EventFilter | None, strawberry.argument(description="Which of them; all by default.")
+        ] = strawberry.UNSET,
+        order_by: OrderBy = CreationOrder.NEWEST_FIRST,
+        first: First = strawberry.UNSET,
+        after: After = strawberry.UNSET,
+        last: Last = strawberry.UNSET,
+        before: Before = strawberry.UNSET,
+    ) -> Connection[Event]:
+        context = info.context
+        wanted = read_event_filter(filter)
+        scope = describe_list(f"hub.events:{context.hub_id}", order_by, wanted)
+        page = read_page(scope, order_by, first=first, after=after, last=last, before=before)
+        async with context.read() as connection:
+            found = await events_queries.page(connection, context.hub_id, wanted, page)
+
+        async def count() -> int:
+            async with context.read() as connection:
+                return await events_queries.count(connection, context.hub_id, wanted)
+
+        return show_page(found, scope, show=Event.of, count=count)
 
     @strawberry.field(
         description="Its API keys, those that were revoked or expired included. Needs the "

@@ -16,6 +16,7 @@ from app.api.backups import Backup, BackupQueries
 from app.api.containers import Container, ContainerMutations, ContainerQueries
 from app.api.context import Context, Parts
 from app.api.downloads import DownloadMutations
+from app.api.events import Event, EventSubscriptions
 from app.api.hubs import Hub, HubQueries
 from app.api.hubs import by_ids as hubs_by_ids
 from app.api.instances import Instance, InstanceMutations
@@ -29,7 +30,7 @@ from app.api.scalars import SCALARS
 from app.api.user_errors import TYPES
 from app.api.viewer import ViewerQueries
 from app.model.access import Capability, Principal
-from app.queries import backups, containers, instances, integrations, keys, restores
+from app.queries import backups, containers, events, instances, integrations, keys, restores
 
 
 @strawberry.type(
@@ -61,7 +62,7 @@ class Mutation(
     description="What can be followed, over `graphql-transport-ws` and as server-sent events: the "
     "current state first, then every change, then the final state; then the subscription completes."
 )
-class Subscription(RestoreSubscriptions, BackupSubscriptions, LogSubscriptions):
+class Subscription(RestoreSubscriptions, BackupSubscriptions, LogSubscriptions, EventSubscriptions):
     pass
 
 
@@ -96,6 +97,7 @@ KINDS: Mapping[str, NodeKind] = MappingProxyType(
         "Integration": NodeKind(fetch=integrations.by_ids, show=Integration.of),
         "Backup": NodeKind(fetch=backups.by_ids, show=Backup.of),
         "Restore": NodeKind(fetch=restores.by_ids, show=Restore.of),
+        "Event": NodeKind(fetch=events.by_ids, show=Event.of),
         "ApiKey": NodeKind(fetch=keys.by_ids, show=ApiKey.of, needs=Capability.MANAGE_KEYS),
     }
 )
@@ -108,7 +110,17 @@ def make_schema() -> GatewaySchema:
         query=Query,
         mutation=Mutation,
         subscription=Subscription,
-        types=[*TYPES.values(), Hub, Container, Instance, Integration, Backup, Restore, ApiKey],
+        types=[
+            *TYPES.values(),
+            Hub,
+            Container,
+            Instance,
+            Integration,
+            Backup,
+            Restore,
+            Event,
+            ApiKey,
+        ],
         extensions=[PreparedDocument],
         config=StrawberryConfig(scalar_map=SCALARS, disable_field_suggestions=True),
     )

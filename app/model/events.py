@@ -1,5 +1,6 @@
 """Events: what people are told of, in words that programs can go by."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -47,6 +48,11 @@ MEANINGS: Final[Mapping[EventKind, str]] = MappingProxyType(
 """One phrase for each kind, for descriptions."""
 
 Value = str | int | float | bool | None
+
+
+def write_value(value: Value) -> str:
+    """A text as it is, anything else as JSON writes it."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

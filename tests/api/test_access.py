@@ -54,6 +54,7 @@ NEEDS = {
     "backupProgress": Capability.READ,
     "runLogs": Capability.READ,
     "containerBackups": Capability.READ,
+    "hubEvents": Capability.READ,
 }
 
 

@@ -32,6 +32,7 @@ NAMES = {
     "Backup": "backup",
     "Restore": "restore",
     "ApiKey": "viewerKey",
+    "Event": "event",
 }
 """The object of a scene to take of each type."""
 

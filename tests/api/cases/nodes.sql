@@ -46,6 +46,15 @@ where hub_id = $1 and id = any ($2::uuid[])
 order by id
 limit cardinality($2::uuid[]);
 
+-- events.by_ids
+select
+    id, hub_id, kind, message, container_id, instance_id, backup_id, restore_id, verification_id,
+    integration_id, data, created_at
+from events
+where hub_id = $1 and id = any ($2::uuid[])
+order by id
+limit cardinality($2::uuid[]);
+
 -- hubs.get
 select id, name, created_at
 from hubs
