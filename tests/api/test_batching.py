@@ -19,7 +19,9 @@ from graphql import (
 )
 from starlette.applications import Starlette
 
+from app.model.events import EventKind, NewEvent
 from app.postgres.pool import Database
+from app.service.events import record_event
 from tests.builders import (
     a_failed_backup,
     a_live_backup,
@@ -55,6 +57,10 @@ BACKUPS = f"""{{ hub {{ storedBytes
   apiKeys(first: 100) {{ totalCount nodes {{ id name prefix role capabilities
     createdAt expiresAt revokedAt }} }}
 }} }}"""
+
+EVENTS = """{ hub { events(first: 100) { totalCount nodes { id kind message createdAt
+  details { name } container { name } instance { hostname } backup { state } restore { state }
+  integration { name } } } } }"""
 
 
 @pytest.fixture
@@ -125,9 +131,45 @@ async def test_a_hundred_backups_take_as_many_statements_as_one(
     assert (one, many) == (25, 25), logged_database.statements
 
 
+async def test_many_events_take_as_many_statements_as_one(
+    *,
+    logged: Client,
+    logged_database: LoggedDatabase,
+    owner: Database,
+    gateway_database: Database,
+    worker_database: Database,
+) -> None:
+    async def add() -> None:
+        stage = await a_stage(owner, gateway_database, worker_database, admin=logged.principal)
+        backup = await a_live_backup(gateway_database, worker_database, stage)
+        restore = await a_queued_restore(gateway_database, stage, backup)
+        new = NewEvent(
+            kind=EventKind.DRIFT_FOUND,
+            message="Something is not as it was.",
+            container_id=stage.container.id,
+            instance_id=stage.instance.id,
+            backup_id=backup.id,
+            restore_id=restore.id,
+            integration_id=stage.integration.id,
+        )
+        async with worker_database.transaction(None) as connection:
+            await record_event(connection, stage.admin.hub_id, new)
+
+    await add()
+    one = await count(logged, logged_database, EVENTS)
+    for _ in range(4):
+        await add()
+    many = await count(logged, logged_database, EVENTS)
+    assert len((await logged.ask(EVENTS))["hub"]["events"]["nodes"]) == 5
+    assert (one, many) == (9, 9), logged_database.statements
+
+
 def test_each_field_of_a_node_is_asked_for_in_a_list() -> None:
     schema = build_schema((ROOT / "schema.graphql").read_text(encoding="utf-8"))
-    assert {name for query in (CONTAINERS, BACKUPS) for name in find_listed(schema, query)} == {
+    listed = {
+        name for query in (CONTAINERS, BACKUPS, EVENTS) for name in find_listed(schema, query)
+    }
+    assert listed == {
         f"{type_.name}.{name}"
         for type_ in schema.type_map.values()
         if isinstance(type_, GraphQLObjectType)
