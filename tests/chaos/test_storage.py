@@ -227,7 +227,8 @@ async def test_a_restore_that_b2_deserts_fails_by_name_and_commits_nothing(produ
         product.b2.faults.reset()
     assert restore["state"] == "FAILED"
     assert restore["error"]["code"] == "STORAGE_UNAVAILABLE"
-    assert restore["progress"]["bytesDelivered"] == CHUNK
+    # Whole chunks only; whether the command had taken the first one by then is its affair.
+    assert restore["progress"]["bytesDelivered"] in {0, CHUNK}
     assert not (load.folder(2) / "got").exists()
     assert not product.processes()
 

@@ -105,7 +105,8 @@ async def test_a_paused_workers_save_goes_to_another_and_it_writes_nothing_more(
         _go(load)
         backup = await product.backup_ended(backup_id)
         assert backup["state"] == "LIVE"
-        assert backup["target"]["path"].endswith("-2")
+        # Not the paused one's epoch; on a slow machine the other may have lost one as well.
+        assert not backup["target"]["path"].endswith("-1")
         holder.signal(signal.SIGCONT)
         await asyncio.sleep(3)
         assert holder.process.returncode is None

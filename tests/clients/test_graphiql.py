@@ -1,5 +1,6 @@
 """GraphiQL in a real browser, against a real gateway: the tour, a refusal, what never happens."""
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
@@ -44,6 +45,8 @@ class Browser:
     foreign: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     sockets: list[str] = field(default_factory=list)
+    sent: int = 0
+    """Operations over HTTP; those over sockets are counted by their sockets."""
 
     async def open(self) -> None:
         await self.page.goto(self.gateway + "/graphql")
@@ -82,7 +85,15 @@ class Browser:
             await self.edit("variables.json", json.dumps(variables))
 
     async def run(self) -> None:
-        await self.button("Execute query (Ctrl-Enter)").click()
+        """Click until the page has sent something: a click into a change of tabs is lost."""
+        before = self.sent + len(self.sockets)
+        async with asyncio.timeout(60):
+            while self.sent + len(self.sockets) == before:
+                await self.button("Execute query (Ctrl-Enter)").click()
+                for _ in range(100):
+                    if self.sent + len(self.sockets) != before:
+                        break
+                    await asyncio.sleep(0.05)
 
     async def answer(self, pattern: str) -> dict[str, Any]:
         """The answer, once the response pane holds the pattern."""
@@ -114,6 +125,7 @@ async def browser(product: Product) -> AsyncIterator[Browser]:
 
         async def let_pass(route: Route) -> None:
             if urlsplit(route.request.url).netloc == here:
+                browser.sent += route.request.method == "POST"
                 await route.continue_()
             else:
                 browser.foreign.append(route.request.url)
