@@ -154,6 +154,31 @@ def create_key(hub: str, *, role: str, name: str) -> None:
     click.echo(token)
 
 
+@main.command(short_help="Make this database the owner of a bucket again.")
+@click.argument("integration", required=False)
+@click.option("--all", "every", is_flag=True, help="Every integration that needs it.")
+def claim(*, integration: str | None, every: bool) -> None:
+    """Say that the backups of INTEGRATION (name or id) are this database's to delete.
+
+    Needed where NOT_THE_OWNER is told: after the database was restored from a dump or moved, or
+    where a copy of it has taken the bucket. Whoever held it until now deletes nothing there any
+    more. A worker carries it out.
+    """
+    from app import wiring
+    from app.settings import read_settings
+
+    if every is (integration is not None):
+        raise click.UsageError("Name one integration, or give --all.")
+    with told_as_sentences():
+        settings = read_settings()
+        if integration is None:
+            count = wiring.claim_all(settings)
+            click.echo(f"{count} claimed; a worker writes it into the buckets.")
+        else:
+            name = wiring.claim(settings, integration)
+            click.echo(f"{name} is claimed; a worker writes it into the bucket.")
+
+
 @main.command("secret-key", short_help="Make a key that seals stored secrets.")
 def secret_key() -> None:
     """Print a new `id:base64` for BACKUP_GATEWAY_SECRET_KEY; older ones stay behind it."""

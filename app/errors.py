@@ -158,6 +158,26 @@ class PrefixInUse(StorageError):
     code = "PREFIX_IN_USE"
 
 
+class StillThere(StorageError):
+    """Backblaze B2 has confirmed the deletion, but its listing still shows the object."""
+
+    code = "STILL_THERE"
+    retry = True
+
+
+class NotTheOwner(StorageError):
+    """Another database owns the bucket and prefix; nothing is deleted there until it is claimed."""
+
+    code = "NOT_THE_OWNER"
+
+
+class OwnerBusy(StorageError):
+    """Another worker reads the integration's owner object; it is tried again in a moment."""
+
+    code = "OWNER_BUSY"
+    retry = True
+
+
 # --- running a command ----------------------------------------------------------------------
 
 

@@ -33,6 +33,7 @@ from tests.fakes.local_b2_server import LocalB2Server
 HOST = "test-host"
 BUCKET = "the-backups"
 PREFIX = "kept"
+OWNER = f"{PREFIX}/owner"
 ENDED_BACKUP = {"LIVE", "FAILED", "CANCELED", "DELETED"}
 ENDED_RESTORE = {"SUCCEEDED", "FAILED", "CANCELED"}
 PATIENCE = 60.0
@@ -347,8 +348,12 @@ class Product:
     # --- what must be true at the end ---------------------------------------------------------
 
     def objects(self) -> list[str]:
-        """The names of all versions in the bucket, unfinished uploads too."""
-        return sorted(version["fileName"] for version in self.b2.versions(self.bucket_id))
+        """The names of all versions in the bucket, unfinished uploads too, but the owner object."""
+        return sorted(
+            version["fileName"]
+            for version in self.b2.versions(self.bucket_id)
+            if version["fileName"] != OWNER
+        )
 
     async def nothing_left(self, *, kept: int = 0, seconds: float = PATIENCE) -> None:
         """Wait until the bucket holds exactly so many backups and no unfinished upload."""

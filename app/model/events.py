@@ -24,9 +24,11 @@ class EventKind(StrEnum):
     DRIFT_FOUND = "DRIFT_FOUND"
     SUSPECT_LISTING = "SUSPECT_LISTING"
     NOT_THE_OWNER = "NOT_THE_OWNER"
+    OWNER_AGAIN = "OWNER_AGAIN"
     INTEGRATION_FAILED = "INTEGRATION_FAILED"
     INTEGRATION_RECOVERED = "INTEGRATION_RECOVERED"
     RECLAIM_STUCK = "RECLAIM_STUCK"
+    RECLAIM_SETTLED = "RECLAIM_SETTLED"
 
 
 MEANINGS: Final[Mapping[EventKind, str]] = MappingProxyType(
@@ -40,9 +42,11 @@ MEANINGS: Final[Mapping[EventKind, str]] = MappingProxyType(
         EventKind.DRIFT_FOUND: "bucket and records disagree",
         EventKind.SUSPECT_LISTING: "a listing of a bucket was not believed; nothing was changed",
         EventKind.NOT_THE_OWNER: "another database owns the bucket; nothing is deleted there",
+        EventKind.OWNER_AGAIN: "the bucket is this database's again; what waited is deleted",
         EventKind.INTEGRATION_FAILED: "a connection to Backblaze B2 does not work",
         EventKind.INTEGRATION_RECOVERED: "a connection to Backblaze B2 works again",
         EventKind.RECLAIM_STUCK: "an object could not be removed for a long time",
+        EventKind.RECLAIM_SETTLED: "an object that was stuck is gone at last",
     }
 )
 """One phrase for each kind, for descriptions."""

@@ -71,5 +71,12 @@ async def settle(connection: Connection, id: UUID, again_at: timedelta | None) -
     await connection.execute(_SQL["settle"], id, again_at)
 
 
-async def put_off(connection: Connection, id: UUID, *, code: str, message: str) -> None:
-    await connection.execute(_SQL["put_off"], id, code, message)
+async def put_off(
+    connection: Connection,
+    id: UUID,
+    *,
+    code: str,
+    message: str,
+    again_in: timedelta | None = None,
+) -> None:
+    await connection.execute(_SQL["put_off"], id, code, message, again_in)

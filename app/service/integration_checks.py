@@ -9,6 +9,7 @@ from app.model.integrations import Integration, IntegrationCheck, IntegrationSta
 from app.postgres.pool import Connection, Database
 from app.queries import integrations
 from app.queries.integrations import DueCheck
+from app.service.ownership import add_owner
 from app.service.secrets import Sealer, open_access
 
 RETRY_AFTER: Final = timedelta(minutes=1)
@@ -59,6 +60,8 @@ async def check_passed(database: Database, check: IntegrationCheck) -> bool:
             take_next_key=check.next_access is not None,
             again_in=CHECKED_AFTER,
         )
+        if integration.verified_at is None:
+            await add_owner(connection, integration.hub_id, integration.id)
     return True
 
 

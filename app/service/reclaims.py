@@ -1,5 +1,6 @@
 """Reclaims: handed to workers when due, and settled once B2 has confirmed."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -72,10 +73,22 @@ async def settle(database: Database, id: UUID, *, again_at: timedelta | None = N
         await notify(connection, [f"run:{backup_id}", list_of(backup.container_id, backup_id)])
 
 
-async def put_off(database: Database, id: UUID, error: GatewayError) -> None:
-    """It could not be done; the reason is kept, and it is tried again when it is due."""
+async def put_off(
+    database: Database,
+    ids: Sequence[UUID],
+    error: GatewayError,
+    *,
+    again_in: timedelta | None = None,
+) -> None:
+    """They could not be done; the reason is kept, and they are tried again when they are due.
+
+    `again_in`: not by their own growing while, but after this time.
+    """
     async with database.transaction(None) as connection:
-        await reclaims.put_off(connection, id, code=error.code, message=error.message)
+        for id in ids:
+            await reclaims.put_off(
+                connection, id, code=error.code, message=error.message, again_in=again_in
+            )
 
 
 async def _open(

@@ -106,12 +106,22 @@ class B2Storage:
         )
 
     async def put(
-        self, name: str, data: bytes, *, info: Mapping[str, str], content_type: str
+        self,
+        name: str,
+        data: bytes,
+        *,
+        info: Mapping[str, str],
+        content_type: str,
+        alone: bool = True,
     ) -> StoredObject:
-        """Store a small object whole; after a retried upload only the returned version is left."""
+        """Store a small object whole; after a retried upload only the returned version is left.
+
+        `alone` False: no version is removed, since the name is not ours alone.
+        """
         file = LargeFile(self._session, self._target(name, info, content_type))
         stored = await self._threads.run(
-            lambda stop: file.store_whole(memoryview(data), stop), bound=self._cancel_within
+            lambda stop: file.store_whole(memoryview(data), stop, alone=alone),
+            bound=self._cancel_within,
         )
         return check_size(stored, len(data))
 

@@ -120,8 +120,11 @@ class LargeFile:
             versions.cancel_others(self._target.name, keep=None)
         return stored
 
-    def store_whole(self, data: memoryview, stop: Event) -> StoredObject:
-        """Store it in one request; after a retry no other version of its name is left."""
+    def store_whole(self, data: memoryview, stop: Event, *, alone: bool = True) -> StoredObject:
+        """Store it in one request; after a retry no other version of its name is left.
+
+        `alone` False: others may store by this name too, and what is there stays.
+        """
         sha1 = hashlib.sha1(data).hexdigest()  # noqa: S324 - B2's checksum
         tries = 0
 
@@ -152,7 +155,7 @@ class LargeFile:
             return read_version(answer)
 
         stored = self._persist("store an object", attempt, stop)
-        if tries > 1:
+        if alone and tries > 1:
             self._versions(stop).delete_others(self._target.name, keep=stored.file_id)
         return stored
 

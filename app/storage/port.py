@@ -1,7 +1,7 @@
 """What the transfer and the duties need from object storage; `b2.py` keeps it."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 
@@ -12,6 +12,8 @@ class StoredObject:
     file_id: str
     name: str
     size: int
+    info: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """The file info that it was stored with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,9 +67,18 @@ class Storage(Protocol):
         ...
 
     async def put(
-        self, name: str, data: bytes, *, info: Mapping[str, str], content_type: str
+        self,
+        name: str,
+        data: bytes,
+        *,
+        info: Mapping[str, str],
+        content_type: str,
+        alone: bool = True,
     ) -> StoredObject:
-        """Store a small object whole. After a retried upload only the returned version is left."""
+        """Store a small object whole. After a retried upload only the returned version is left.
+
+        `alone` False: no version is removed, since the name is not ours alone.
+        """
         ...
 
     def read(self, file_id: str, *, size: int, start: int = 0) -> AsyncGenerator[bytes, None]:

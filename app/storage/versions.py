@@ -182,4 +182,5 @@ def read_version(answer: Answer) -> StoredObject:
         file_id=str(answer["fileId"]),
         name=str(answer["fileName"]),
         size=int(answer["contentLength"]),
+        info={str(name): str(value) for name, value in (answer.get("fileInfo") or {}).items()},
     )

@@ -8,7 +8,7 @@ from app.errors import NotFound, StartError
 from app.model.access import Role
 from app.postgres.migrate import migrate as apply_migrations
 from app.postgres.pool import Database
-from app.service import hubs, keys
+from app.service import hubs, keys, ownership
 from app.settings import Settings
 from app.storage.local_server import run_local_b2
 
@@ -57,6 +57,34 @@ def create_key(settings: Settings, hub: str, *, role: str, name: str) -> str:
             return token
 
     return asyncio.run(create())
+
+
+def claim(settings: Settings, integration: str) -> str:
+    """Make this database the owner of an integration's bucket; returns the integration's name.
+
+    A worker writes it into the bucket. Raises StartError, NameUnclear.
+    """
+
+    async def record() -> str:
+        async with Database.open(need_database_url(settings), role=None) as database:
+            found = await ownership.find_integration(database, integration)
+            await ownership.claim_integration(database, found)
+            return f"{found.name} of {found.hub_name}"
+
+    return asyncio.run(record())
+
+
+def claim_all(settings: Settings) -> int:
+    """Claim every integration in whose bucket this database is not the owner; returns how many.
+
+    Raises StartError.
+    """
+
+    async def record() -> int:
+        async with Database.open(need_database_url(settings), role=None) as database:
+            return await ownership.claim_all_stopped(database)
+
+    return asyncio.run(record())
 
 
 def schema() -> str:

@@ -59,7 +59,10 @@ set
 where id = $1 and settled_at is null;
 
 -- name: put_off
--- Why it could not be done; it is tried again.
+-- Why it could not be done; it is tried again when it is due, or after the time that is given.
 update reclaims
-set error_code = $2, error_message = $3
+set
+    error_code = $2,
+    error_message = $3,
+    not_before = case when $4::interval is null then not_before else now() + $4 end
 where id = $1 and settled_at is null;

@@ -26,7 +26,7 @@ BOUNDS = (
     r"\blimit\b",
     r"\bexists \(",
     r"\bany ?\(\$\d",
-    r"\b(id|run_id|instance_id|container_id|backup_id|hub_id) = \$[12]\b",
+    r"\b(id|run_id|instance_id|container_id|backup_id|integration_id|hub_id) = \$[12]\b",
     r"^select count\(\*\)",
     r"\bpg_advisory_xact_lock\b",
     r"\b(authenticate|redeem_download)\(",

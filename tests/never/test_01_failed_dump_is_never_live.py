@@ -108,7 +108,7 @@ async def test_without_its_manifest_it_is_never_live(product):
     async with product.working():
         # The object is stored, its manifest is not.
         product.b2.faults.fail_next(
-            "b2_upload_file", status=400, code="bad_request", skip=1, times=1000
+            "b2_upload_file", status=400, code="bad_request", skip=1, times=1
         )
         backup = await product.back_up(load)
         assert (backup["state"], backup["error"]["code"]) == ("FAILED", "STORAGE_FAILED")

@@ -99,7 +99,7 @@ async def test_a_reclaim_that_failed_is_due_again_after_a_growing_while(
         due = await take_due(worker_database, SEALER, 10)
         assert [one.attempts for one in due] == [attempt] * 2
         for one in due:
-            await put_off(worker_database, one.id, StorageUnavailable("B2 is down."))
+            await put_off(worker_database, [one.id], StorageUnavailable("B2 is down."))
         async with owner.connection() as connection:
             row = await connection.fetchrow(
                 "select not_before - now() as wait, error_code, error_message from reclaims"
@@ -166,7 +166,7 @@ async def test_the_name_of_a_failed_save_is_looked_up_once_more_a_day_later(
     ]
     for one in due:
         await settle(worker_database, one.id, again_at=DAY if one.kind == "NAME" else None)
-    await put_off(worker_database, due[0].id, StorageUnavailable())
+    await put_off(worker_database, [due[0].id], StorageUnavailable())
     assert await take_due(worker_database, SEALER, 10) == []
     async with owner.connection() as connection:
         wait = await connection.fetchval(
