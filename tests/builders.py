@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 from app.errors import CommandFailed
@@ -191,7 +192,9 @@ async def a_policy(
     backup_timeout: timedelta = timedelta(hours=12),
     restore_timeout: timedelta = timedelta(hours=12),
     min_bytes: int = 1,
+    **more: Any,
 ) -> BackupPolicy:
+    """`more`: what else `NewPolicy` takes."""
     policy, _ = await configure_backups(
         gateway,
         principal,
@@ -205,6 +208,7 @@ async def a_policy(
             min_bytes=min_bytes,
             restore_command=restore_command,
             restore_timeout=restore_timeout,
+            **more,
         ),
     )
     assert policy is not None

@@ -32,6 +32,7 @@ ENUMS = {
     "BackupTrigger": "SCHEDULE MANUAL PRE_RESTORE RECOVERED",
     "ContainerState": "LIVE DELETING DELETED",
     "CreationOrder": "NEWEST_FIRST OLDEST_FIRST",
+    "InstanceSelection": "EACH FIRST_RUNNING",
     "InstanceState": "RUNNING PAUSED STOPPED UNREACHABLE GONE DELETING",
     "IntegrationState": "VERIFYING LIVE FAILED DELETING DELETED",
     "ListChange": "RESET ENTERED CHANGED LEFT",
@@ -41,6 +42,7 @@ ENUMS = {
     "RestoreTrigger": "MANUAL VERIFICATION",
     "Role": "VIEWER OPERATOR ADMIN",
     "StorageStatus": "UNCHECKED PRESENT MISSING MISMATCH LOSS_ACCEPTED",
+    "VerificationLevel": "STORED READABLE RESTORABLE",
 }
 """A new enum may come; a new value breaks every generated client."""
 

@@ -11,8 +11,10 @@ from app.model.access import Role
 from app.model.backups import BackupState, BackupTrigger, ListChange, StorageStatus
 from app.model.containers import ContainerState, InstanceState
 from app.model.integrations import IntegrationState
+from app.model.policies import InstanceSelection
 from app.model.restores import RestorePhase, RestoreState, RestoreTrigger
 from app.model.runs import LogStream
+from app.model.verifications import VerificationLevel
 
 
 class CreationOrder(StrEnum):
@@ -145,6 +147,24 @@ _describe(
         "STDERR": "The command's standard error.",
         "STDOUT_TAIL": "The last 1,024 bytes of standard output of a command that failed and wrote "
         "nothing to standard error.",
+    },
+)
+_describe(
+    InstanceSelection,
+    "Which of a container's instances a schedule saves; scratch ones never.",
+    {
+        "EACH": "Every one that is `RUNNING`, each by a backup of its own.",
+        "FIRST_RUNNING": "The first one, by hostname, of those that are `RUNNING`.",
+    },
+)
+_describe(
+    VerificationLevel,
+    "How far a verification goes; each level proves what the one before does.",
+    {
+        "STORED": "The object's size and hashes, read again from Backblaze B2, are those of the "
+        "record.",
+        "READABLE": "A check command accepted the whole stream.",
+        "RESTORABLE": "It was restored into a scratch instance, and checked there.",
     },
 )
 _describe(

@@ -9,11 +9,18 @@ from app.api import access
 from app.api.arguments import IdempotencyKey, given, require_id
 from app.api.context import Info
 from app.api.integrations import Integration
+from app.api.retention import Retention, RetentionInput, read_retention
 from app.api.scalars import BigInt
 from app.api.user_errors import UserError
+from app.api.verification_plans import (
+    VerificationPlan,
+    VerificationPlanInput,
+    read_verification,
+)
 from app.errors import InvalidInput
 from app.model import policies as model
 from app.model.access import Capability
+from app.model.policies import InstanceSelection
 from app.queries import integrations as integrations_queries
 from app.service import policies as service
 
@@ -28,11 +35,38 @@ _RESTORE_COMMAND = (
     "and exit with 0."
 )
 _TIMEOUT = "How long command and transfer together may take, 1 second to 7 days"
+_CRON = (
+    "When backups are made: five fields (minute, hour, day of the month, month, day of the week), "
+    "or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`."
+)
+_TIME_ZONE = (
+    "The IANA time zone, like `Europe/Berlin`, whose clock `cron` is read by and whose days, weeks "
+    "and months the retention counts."
+)
+_INSTANCES = "Which instances the schedule saves."
+_ENABLED = "False: no backup is made by the schedule; one that is asked for is made all the same."
+_CHECK = (
+    "Run by `sh -c` in the instance after the restore command: unless it exits with 0, the restore "
+    "has failed."
+)
+_SAFETY = (
+    "Before a restore the target is saved (a backup with the trigger `PRE_RESTORE`), and where "
+    "that fails the restore is not begun."
+)
+_OVERDUE = (
+    "How long after its time there may be no `LIVE` backup before the container is overdue; at "
+    "least twice what the last backup took"
+)
 
 
 @strawberry.type(description="How a container is saved.")
 class BackupCommand:
     timeout: timedelta = strawberry.field(description=f"{_TIMEOUT}.")
+    cron: str | None = strawberry.field(
+        description=f"{_CRON} As it was written; null: only when asked for."
+    )
+    time_zone: str = strawberry.field(description=_TIME_ZONE)
+    instances: InstanceSelection = strawberry.field(description=_INSTANCES)
     min_bytes: BigInt = strawberry.field(
         description="A backup of fewer bytes counts as failed (`OUTPUT_TOO_SMALL`)."
     )
@@ -47,36 +81,61 @@ class BackupCommand:
 @strawberry.type(description="How a backup is put back.")
 class RestoreCommand:
     timeout: timedelta = strawberry.field(description=f"{_TIMEOUT}.")
+    safety_backup: bool = strawberry.field(description=_SAFETY)
     text: strawberry.Private[str]
+    check_text: strawberry.Private[str | None]
 
     @strawberry.field(description=f"{_RESTORE_COMMAND} {_COMMAND}")
     def command(self, info: Info) -> str | None:
         info.context.principal.require(Capability.READ_COMMANDS)
         return self.text
 
+    @strawberry.field(description=f"{_CHECK} Null where there is none. {_COMMAND}")
+    def check(self, info: Info) -> str | None:
+        info.context.principal.require(Capability.READ_COMMANDS)
+        return self.check_text
+
 
 @strawberry.type(description="How a container's backups are made, and where they are kept.")
 class BackupPolicy:
+    enabled: bool = strawberry.field(description=_ENABLED)
     backup: BackupCommand = strawberry.field(description="How it is saved.")
     restore: RestoreCommand | None = strawberry.field(
         description="How a backup is put back; null where the policy has no restore command: then "
         "nothing can be restored."
     )
+    retention: Retention = strawberry.field(description="How long backups are kept.")
+    verification: VerificationPlan | None = strawberry.field(
+        description="How backups are verified by themselves; null: they are not."
+    )
+    overdue_after: timedelta = strawberry.field(description=f"{_OVERDUE}.")
     updated_at: datetime = strawberry.field(description="When it was set.")
     record: strawberry.Private[model.BackupPolicy]
 
     @classmethod
     def of(cls, record: model.BackupPolicy) -> Self:
-        restore = record.restore_command
+        restore, plan = record.restore_command, record.verification
         return cls(
+            enabled=record.enabled,
             backup=BackupCommand(
                 timeout=record.backup_timeout,
+                cron=None if record.schedule is None else record.schedule.cron,
+                time_zone=record.time_zone,
+                instances=record.instances,
                 min_bytes=BigInt(record.min_bytes),
                 text=record.backup_command,
             ),
             restore=None
             if restore is None
-            else RestoreCommand(timeout=record.restore_timeout, text=restore),
+            else RestoreCommand(
+                timeout=record.restore_timeout,
+                safety_backup=record.restore_safety_backup,
+                text=restore,
+                check_text=record.restore_check,
+            ),
+            retention=Retention.of(record.retention),
+            verification=None if plan is None else VerificationPlan.of(plan),
+            overdue_after=record.overdue_after,
             updated_at=record.updated_at,
             record=record,
         )
@@ -96,6 +155,17 @@ class BackupCommandInput:
     timeout: timedelta = strawberry.field(
         default=model.DEFAULT_TIMEOUT, description=f"{_TIMEOUT}; 12 hours where absent."
     )
+    cron: str | None = strawberry.field(
+        default=strawberry.UNSET,
+        description=f"{_CRON} What cannot be read or is never due is refused. Absent or null: only "
+        "when asked for.",
+    )
+    time_zone: str = strawberry.field(
+        default=model.DEFAULT_TIME_ZONE, description=f"{_TIME_ZONE} `UTC` where absent."
+    )
+    instances: InstanceSelection = strawberry.field(
+        default=InstanceSelection.EACH, description=f"{_INSTANCES} `EACH` where absent."
+    )
     min_bytes: BigInt = strawberry.field(
         default=BigInt(model.DEFAULT_MIN_BYTES),
         description="A backup of fewer bytes counts as failed (`OUTPUT_TOO_SMALL`); 0 or more, 1 "
@@ -111,6 +181,13 @@ class RestoreCommandInput:
     timeout: timedelta = strawberry.field(
         default=model.DEFAULT_TIMEOUT, description=f"{_TIMEOUT}; 12 hours where absent."
     )
+    check: str | None = strawberry.field(
+        default=strawberry.UNSET,
+        description=f"{_CHECK} At most 64 KiB, no NUL. Absent or null: none.",
+    )
+    safety_backup: bool = strawberry.field(
+        default=False, description=f"{_SAFETY} False where absent."
+    )
 
 
 @strawberry.input(description="A backup policy. It is a whole: setting it replaces the old one.")
@@ -123,6 +200,19 @@ class BackupPolicyInput:
         default=strawberry.UNSET,
         description="How a backup is put back. Without it backups are made, but none can be "
         "restored.",
+    )
+    enabled: bool = strawberry.field(default=True, description=f"{_ENABLED} True where absent.")
+    retention: RetentionInput | None = strawberry.field(
+        default=strawberry.UNSET,
+        description="How long backups are kept; 365 days where absent or null.",
+    )
+    verification: VerificationPlanInput | None = strawberry.field(
+        default=strawberry.UNSET,
+        description="How backups are verified by themselves. Absent or null: they are not.",
+    )
+    overdue_after: timedelta = strawberry.field(
+        default=model.DEFAULT_OVERDUE_AFTER,
+        description=f"{_OVERDUE}. 1 minute to 30 days, 1 hour where absent.",
     )
 
 
@@ -183,12 +273,21 @@ class PolicyMutations:
 
 
 def _read(policy: BackupPolicyInput) -> model.NewPolicy:
-    restore = given(policy.restore)
+    restore, backup = given(policy.restore), policy.backup
     return model.NewPolicy(
         integration_id=require_id("Integration", policy.integration_id, "policy.integrationId"),
-        backup_command=policy.backup.command,
-        backup_timeout=policy.backup.timeout,
-        min_bytes=policy.backup.min_bytes,
+        backup_command=backup.command,
+        backup_timeout=backup.timeout,
+        min_bytes=backup.min_bytes,
         restore_command=None if restore is None else restore.command,
         restore_timeout=model.DEFAULT_TIMEOUT if restore is None else restore.timeout,
+        restore_check=None if restore is None else given(restore.check),
+        restore_safety_backup=restore is not None and restore.safety_backup,
+        enabled=policy.enabled,
+        cron=given(backup.cron),
+        time_zone=backup.time_zone,
+        instances=backup.instances,
+        overdue_after=policy.overdue_after,
+        retention=read_retention(given(policy.retention)),
+        verification=read_verification(given(policy.verification)),
     )

@@ -1,18 +1,31 @@
-"""A container's backup policy: what is run to save and to restore, and how long it may take."""
+"""A container's backup policy: what is run to save and to restore, when, and what is kept."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
 from app.errors import InvalidInput
+from app.model.retention import Retention, check_retention
+from app.model.schedules import Schedule, check_schedule
 from app.model.texts import check_command
+from app.model.verifications import VerificationPlan, check_verification_plan
 
 DEFAULT_TIMEOUT = timedelta(hours=12)
 MIN_TIMEOUT = timedelta(seconds=1)
 MAX_TIMEOUT = timedelta(days=7)
 MOST_MIN_BYTES: Final = 2**53 - 1
 DEFAULT_MIN_BYTES = 1
+DEFAULT_TIME_ZONE: Final = "UTC"
+DEFAULT_OVERDUE_AFTER: Final = timedelta(hours=1)
+MIN_OVERDUE_AFTER: Final = timedelta(minutes=1)
+MAX_OVERDUE_AFTER: Final = timedelta(days=30)
+
+
+class InstanceSelection(StrEnum):
+    EACH = "EACH"
+    FIRST_RUNNING = "FIRST_RUNNING"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +38,18 @@ class BackupPolicy:
     min_bytes: int
     restore_command: str | None
     restore_timeout: timedelta
+    restore_check: str | None
+    restore_safety_backup: bool
+    enabled: bool
+    """Backups are made by the schedule; those that are asked for are made all the same."""
+    schedule: Schedule | None
+    """None: backups are made only when asked for."""
+    time_zone: str
+    """Of the schedule, and of the days and weeks of the retention."""
+    instances: InstanceSelection
+    overdue_after: timedelta
+    retention: Retention
+    verification: VerificationPlan | None
     updated_at: datetime
 
 
@@ -38,6 +63,15 @@ class NewPolicy:
     min_bytes: int = DEFAULT_MIN_BYTES
     restore_command: str | None = None
     restore_timeout: timedelta = DEFAULT_TIMEOUT
+    restore_check: str | None = None
+    restore_safety_backup: bool = False
+    enabled: bool = True
+    cron: str | None = None
+    time_zone: str = DEFAULT_TIME_ZONE
+    instances: InstanceSelection = InstanceSelection.EACH
+    overdue_after: timedelta = DEFAULT_OVERDUE_AFTER
+    retention: Retention = field(default_factory=Retention)
+    verification: VerificationPlan | None = None
 
 
 def check_policy(new: NewPolicy) -> None:
@@ -54,6 +88,18 @@ def check_policy(new: NewPolicy) -> None:
             f" it must be between 0 and {MOST_MIN_BYTES}.",
             path=("policy", "backup", "minBytes"),
         )
+    check_schedule(new.cron, new.time_zone, path=("policy", "backup"))
+    _check_restore(new)
+    check_retention(new.retention, path=("policy", "retention"))
+    if new.verification is not None:
+        check_verification_plan(new.verification, path=("policy", "verification"))
+    if not MIN_OVERDUE_AFTER <= new.overdue_after <= MAX_OVERDUE_AFTER:
+        raise InvalidInput(
+            "overdueAfter must be between 1 minute and 30 days.", path=("policy", "overdueAfter")
+        )
+
+
+def _check_restore(new: NewPolicy) -> None:
     if new.restore_command is not None:
         check_command(
             new.restore_command, what="The restore command", path=("policy", "restore", "command")
@@ -61,6 +107,10 @@ def check_policy(new: NewPolicy) -> None:
     _check_timeout(
         new.restore_timeout, what="The restore's timeout", path=("policy", "restore", "timeout")
     )
+    if new.restore_check is not None:
+        check_command(
+            new.restore_check, what="The restore's check", path=("policy", "restore", "check")
+        )
 
 
 def _check_timeout(timeout: timedelta, *, what: str, path: tuple[str, ...]) -> None:

@@ -1,5 +1,7 @@
 """Backup policies: set as a whole, or removed; backups stay."""
 
+from dataclasses import fields, is_dataclass
+from datetime import timedelta
 from uuid import UUID
 
 from app.errors import InvalidState, NotFound
@@ -88,16 +90,21 @@ async def _warn(
 
 
 def _write(policy: NewPolicy | None) -> dict[str, object] | None:
-    if policy is None:
-        return None
-    return {
-        "integrationId": str(policy.integration_id),
-        "backupCommand": policy.backup_command,
-        "backupSeconds": policy.backup_timeout.total_seconds(),
-        "minBytes": policy.min_bytes,
-        "restoreCommand": policy.restore_command,
-        "restoreSeconds": policy.restore_timeout.total_seconds(),
-    }
+    """All of a policy as JSON, so that a repeated call can be told from another one."""
+    return None if policy is None else _write_fields(policy)
+
+
+def _write_fields(value: object) -> dict[str, object]:
+    assert is_dataclass(value)
+    return {field.name: _write_value(getattr(value, field.name)) for field in fields(value)}
+
+
+def _write_value(value: object) -> object:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, UUID):
+        return str(value)
+    return _write_fields(value) if is_dataclass(value) else value
 
 
 async def _get(

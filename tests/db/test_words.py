@@ -7,12 +7,16 @@ from app.model.access import Role
 from app.model.backups import BackupState, BackupTrigger, StorageStatus
 from app.model.containers import ContainerState, InstanceState
 from app.model.integrations import IntegrationState, Realm
+from app.model.policies import InstanceSelection
 from app.model.restores import RestorePhase, RestoreState, RestoreTrigger
 from app.model.runs import LogStream, RunKind
+from app.model.verifications import VerificationLevel
 from app.postgres.pool import Database
 
 ENUMS: dict[str, type[StrEnum]] = {
     "api_keys.role": Role,
+    "backup_policies.instances": InstanceSelection,
+    "backup_policies.verification_level": VerificationLevel,
     "backups.state": BackupState,
     "backups.trigger": BackupTrigger,
     "backups.storage_status": StorageStatus,

@@ -7,8 +7,9 @@ from uuid import uuid4
 import pytest
 
 from app.model.containers import Container, ContainerState, Instance, InstanceState
-from app.model.policies import BackupPolicy
+from app.model.policies import BackupPolicy, InstanceSelection
 from app.model.restorable import find_obstacle
+from app.model.retention import Retention
 
 AT = datetime(2026, 5, 4, tzinfo=UTC)
 CONTAINER = Container(
@@ -45,6 +46,15 @@ POLICY = BackupPolicy(
     min_bytes=1,
     restore_command="cat",
     restore_timeout=timedelta(hours=1),
+    restore_check=None,
+    restore_safety_backup=False,
+    enabled=True,
+    schedule=None,
+    time_zone="UTC",
+    instances=InstanceSelection.EACH,
+    overdue_after=timedelta(hours=1),
+    retention=Retention(),
+    verification=None,
     updated_at=AT,
 )
 

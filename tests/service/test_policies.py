@@ -7,7 +7,10 @@ import pytest
 
 from app.errors import InvalidInput, InvalidState, NotFound
 from app.model.containers import InstanceState
-from app.model.policies import NewPolicy
+from app.model.policies import InstanceSelection, NewPolicy
+from app.model.retention import Retention
+from app.model.schedules import Schedule
+from app.model.verifications import VerificationLevel, VerificationPlan
 from app.queries import policies
 from app.service.containers import delete_container
 from app.service.integrations import delete_integration
@@ -48,6 +51,13 @@ async def test_a_policy_is_set_replaced_and_removed(owner, gateway_database, wor
         min_bytes=0,
         restore_command=None,
         restore_timeout=timedelta(days=7),
+        enabled=False,
+        cron="30 2 * * *",
+        time_zone="Europe/Berlin",
+        instances=InstanceSelection.FIRST_RUNNING,
+        overdue_after=timedelta(hours=2),
+        retention=Retention(max_age=timedelta(days=90), keep_last=3, keep_yearly=5),
+        verification=VerificationPlan(level=VerificationLevel.STORED, every=timedelta(days=7)),
     )
     replaced, warnings = await configure_backups(
         gateway_database, admin, container_id=container.id, policy=new
@@ -57,6 +67,10 @@ async def test_a_policy_is_set_replaced_and_removed(owner, gateway_database, wor
     assert (replaced.integration_id, replaced.backup_command) == (second.id, "tar c .")
     assert (replaced.backup_timeout, replaced.min_bytes) == (timedelta(seconds=1), 0)
     assert (replaced.restore_command, replaced.restore_timeout) == (None, timedelta(days=7))
+    assert (replaced.enabled, replaced.instances) == (False, InstanceSelection.FIRST_RUNNING)
+    assert replaced.schedule == Schedule(cron="30 2 * * *", time_zone="Europe/Berlin")
+    assert replaced.overdue_after == timedelta(hours=2)
+    assert (replaced.retention, replaced.verification) == (new.retention, new.verification)
     assert replaced.updated_at > made.updated_at
     assert warnings == ["There is no restore command: backups cannot be restored."]
 

@@ -20,9 +20,14 @@ for share;
 -- policies.put
 insert into backup_policies (
     hub_id, container_id, integration_id, backup_command, backup_timeout, min_bytes,
-    restore_command, restore_timeout
+    restore_command, restore_timeout, restore_check, restore_safety_backup,
+    enabled, cron, time_zone, instances, overdue_after,
+    max_age, keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly,
+    pre_restore_max_age, verification_level, verification_every, verification_after_each,
+    verification_check
 )
-values ($1, $2, $3, $4, $5, $6, $7, $8)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
+    $21, $22, $23, $24, $25, $26, $27)
 on conflict (container_id) do update
 set
     integration_id = excluded.integration_id,
@@ -31,9 +36,33 @@ set
     min_bytes = excluded.min_bytes,
     restore_command = excluded.restore_command,
     restore_timeout = excluded.restore_timeout,
+    restore_check = excluded.restore_check,
+    restore_safety_backup = excluded.restore_safety_backup,
+    enabled = excluded.enabled,
+    cron = excluded.cron,
+    time_zone = excluded.time_zone,
+    instances = excluded.instances,
+    overdue_after = excluded.overdue_after,
+    max_age = excluded.max_age,
+    keep_last = excluded.keep_last,
+    keep_hourly = excluded.keep_hourly,
+    keep_daily = excluded.keep_daily,
+    keep_weekly = excluded.keep_weekly,
+    keep_monthly = excluded.keep_monthly,
+    keep_yearly = excluded.keep_yearly,
+    pre_restore_max_age = excluded.pre_restore_max_age,
+    verification_level = excluded.verification_level,
+    verification_every = excluded.verification_every,
+    verification_after_each = excluded.verification_after_each,
+    verification_check = excluded.verification_check,
     updated_at = now()
-returning container_id, hub_id, integration_id, backup_command, backup_timeout, min_bytes, restore_command,
-    restore_timeout, updated_at;
+returning hub_id, container_id, integration_id, backup_command, backup_timeout, min_bytes,
+    restore_command, restore_timeout, restore_check, restore_safety_backup,
+    enabled, cron, time_zone, instances, overdue_after,
+    max_age, keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly,
+    pre_restore_max_age, verification_level, verification_every, verification_after_each,
+    verification_check,
+    updated_at;
 
 -- instances.running
 select id, hub_id, container_id, hostname, state, executor, host, folder, variable_names, scratch,

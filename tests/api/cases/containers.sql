@@ -191,8 +191,13 @@ order by id
 limit cardinality($2::uuid[]);
 
 -- policies.by_containers
-select container_id, hub_id, integration_id, backup_command, backup_timeout, min_bytes, restore_command,
-    restore_timeout, updated_at
+select hub_id, container_id, integration_id, backup_command, backup_timeout, min_bytes,
+    restore_command, restore_timeout, restore_check, restore_safety_backup,
+    enabled, cron, time_zone, instances, overdue_after,
+    max_age, keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly,
+    pre_restore_max_age, verification_level, verification_every, verification_after_each,
+    verification_check,
+    updated_at
 from backup_policies
 where hub_id = $1 and container_id = any ($2::uuid[])
 order by container_id

@@ -1,0 +1,75 @@
+-- workers_hubs.authenticate
+select key_id, hub_id, name, role, capabilities, expires_at
+from authenticate($1);
+
+BEGIN;
+
+-- containers.lock
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, created_at
+from containers
+where hub_id = $1 and id = $2
+for no key update;
+
+-- integrations.hold
+select id, hub_id, name, realm, key_id, next_key_id, bucket, prefix, state, error_code, error_message,
+    verified_at, created_at
+from integrations
+where hub_id = $1 and id = $2
+for share;
+
+-- policies.put
+insert into backup_policies (
+    hub_id, container_id, integration_id, backup_command, backup_timeout, min_bytes,
+    restore_command, restore_timeout, restore_check, restore_safety_backup,
+    enabled, cron, time_zone, instances, overdue_after,
+    max_age, keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly,
+    pre_restore_max_age, verification_level, verification_every, verification_after_each,
+    verification_check
+)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
+    $21, $22, $23, $24, $25, $26, $27)
+on conflict (container_id) do update
+set
+    integration_id = excluded.integration_id,
+    backup_command = excluded.backup_command,
+    backup_timeout = excluded.backup_timeout,
+    min_bytes = excluded.min_bytes,
+    restore_command = excluded.restore_command,
+    restore_timeout = excluded.restore_timeout,
+    restore_check = excluded.restore_check,
+    restore_safety_backup = excluded.restore_safety_backup,
+    enabled = excluded.enabled,
+    cron = excluded.cron,
+    time_zone = excluded.time_zone,
+    instances = excluded.instances,
+    overdue_after = excluded.overdue_after,
+    max_age = excluded.max_age,
+    keep_last = excluded.keep_last,
+    keep_hourly = excluded.keep_hourly,
+    keep_daily = excluded.keep_daily,
+    keep_weekly = excluded.keep_weekly,
+    keep_monthly = excluded.keep_monthly,
+    keep_yearly = excluded.keep_yearly,
+    pre_restore_max_age = excluded.pre_restore_max_age,
+    verification_level = excluded.verification_level,
+    verification_every = excluded.verification_every,
+    verification_after_each = excluded.verification_after_each,
+    verification_check = excluded.verification_check,
+    updated_at = now()
+returning hub_id, container_id, integration_id, backup_command, backup_timeout, min_bytes,
+    restore_command, restore_timeout, restore_check, restore_safety_backup,
+    enabled, cron, time_zone, instances, overdue_after,
+    max_age, keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly,
+    pre_restore_max_age, verification_level, verification_every, verification_after_each,
+    verification_check,
+    updated_at;
+
+-- instances.running
+select id, hub_id, container_id, hostname, state, executor, host, folder, variable_names, scratch,
+    created_at, removed_at
+from instances
+where hub_id = $1 and container_id = $2 and removed_at is null and state = 'RUNNING'
+order by created_at asc, id asc
+limit $3;
+
+COMMIT;
