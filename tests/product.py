@@ -329,6 +329,16 @@ class Product:
         finally:
             await worker.end()
 
+    @contextlib.asynccontextmanager
+    async def stepping_worker(self, step: str, what: str) -> AsyncIterator["WorkerProcess"]:
+        """One that does something to itself at a step; see tests/fakes/stepping_worker.py."""
+        program = ("tests.fakes.stepping_worker", step, what)
+        worker = await WorkerProcess.start(self._environment(), *program)
+        try:
+            yield worker
+        finally:
+            await worker.end()
+
     def _environment(self) -> dict[str, str]:
         settings = self.settings
         return {
@@ -399,11 +409,15 @@ class WorkerProcess:
     log: Path
 
     @classmethod
-    async def start(cls, environment: dict[str, str]) -> Self:
+    async def start(cls, environment: dict[str, str], *program: str) -> Self:
         descriptor, name = tempfile.mkstemp(prefix="worker-", suffix=".log")
         with os.fdopen(descriptor, "wb") as stream:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "app", "worker", env=environment, stderr=stream
+                sys.executable,
+                "-m",
+                *(program or ("app", "worker")),
+                env=environment,
+                stderr=stream,
             )
         return cls(process=process, log=Path(name))
 

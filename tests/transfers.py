@@ -46,6 +46,9 @@ class Watch:
     async def upload_started(self, file_id: str) -> None:
         self.told.append(f"upload {file_id}")
 
+    async def object_stored(self) -> None:
+        self.told.append("stored")
+
     async def touched(self) -> None:
         self.told.append("touched")
 

@@ -34,6 +34,10 @@ class SaveWatch(Traced, Protocol):
         """Keep the id of the unfinished upload. Awaited before a part is sent."""
         ...
 
+    async def object_stored(self) -> None:
+        """Hear that the object is whole in the bucket. Awaited before its manifest is sent."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hashes:
@@ -102,6 +106,7 @@ class Save:
             raise ObjectMismatch(
                 f"B2 confirmed {stored.size} bytes, the command wrote {hasher.size}."
             )
+        await self.watch.object_stored()
         hashes = Hashes(size=hasher.size, sha256=sha256, chunk_hashes=chunk_hashes)
         manifest = await storage.put(
             manifest_name(self.object_name),

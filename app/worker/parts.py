@@ -1,6 +1,6 @@
 """What wiring hands to a worker: its parts and its times."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor as Threads
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -8,6 +8,7 @@ from datetime import timedelta
 from app.executor.port import Executor
 from app.model.containers import Instance
 from app.model.integrations import StorageAccess
+from app.model.steps import Step, pass_step
 from app.postgres.listen import ListenHub
 from app.postgres.pool import Database
 from app.postgres.queue import Queue
@@ -56,3 +57,5 @@ class Parts:
     runs_per_hub: int | None
     hidden: Mapping[str, str] = field(repr=False, default_factory=dict)
     """Secrets of the operator that no log may show, by name."""
+    step: Callable[[Step], Awaitable[None]] = pass_step
+    """Awaited at each step, for those who want to see what a crash there does."""

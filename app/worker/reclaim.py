@@ -10,6 +10,7 @@ import structlog
 
 from app.errors import DatabaseUnavailable, GatewayError, NotTheOwner, StillThere
 from app.model.orders import ReclaimOrder
+from app.model.steps import Step
 from app.service import reclaims
 from app.service.ownership import ASKED_AGAIN
 from app.storage.port import Storage
@@ -32,6 +33,8 @@ async def carry_out_due(parts: Parts) -> int:
     that a copy of the database, or another installation, has taken.
     """
     orders = await reclaims.take_due(parts.database, parts.sealer, BATCH)
+    if orders:
+        await parts.step(Step.RECLAIM_TAKEN)
     batches: dict[UUID, list[ReclaimOrder]] = defaultdict(list)
     for order in orders:
         batches[order.storage.integration_id].append(order)
@@ -68,7 +71,9 @@ async def _carry_out_batch(
 async def _carry_out(parts: Parts, order: ReclaimOrder) -> None:
     try:
         await _remove(parts.storage_of(order.storage), order)
+        await parts.step(Step.RECLAIM_REMOVED)
         await reclaims.settle(parts.database, order.id, again_at=_again(order))
+        await parts.step(Step.RECLAIM_SETTLED)
     except DatabaseUnavailable:
         # It comes up again by itself; removing twice is harmless.
         log.warning("a settled reclaim could not be recorded", reclaim=str(order.id))

@@ -25,6 +25,7 @@ from app.model.objects import BackupPlace, Manifest, ManifestPolicy
 from app.model.orders import ClaimedRun, NewLogEntry, RestoreOrder, RunProgress, SaveOrder
 from app.model.restores import RestorePhase
 from app.model.runs import run_mark
+from app.model.steps import Step, step_of
 from app.postgres.leases import LeaseClock
 from app.service import endings, runs
 from app.storage.port import StoredObject
@@ -71,6 +72,8 @@ async def carry_out(parts: Parts, roster: Roster, run_id: UUID) -> bool:
 
 
 async def _carry_out_claimed(parts: Parts, running: Running) -> None:
+    kind = running.claimed.run.kind
+    await parts.step(step_of(kind, "CLAIMED"))
     try:
         await _kill_leftovers(parts, running.claimed)
     except GatewayError as error:
@@ -85,8 +88,11 @@ async def _carry_out_claimed(parts: Parts, running: Running) -> None:
         if order is None:
             log.warning("run was ended instead of started; its record says why")
             return
+        await parts.step(step_of(kind, "STARTED"))
         outcome = await _work(parts, running, order)
+        await parts.step(step_of(kind, "TRANSFERRED"))
         await _end(parts, running, order, outcome)
+        await parts.step(step_of(kind, "RECORDED"))
     except Fenced:
         log.warning("run was taken over")
 
@@ -225,23 +231,32 @@ class _Watch:
     def __init__(self, parts: Parts, running: Running) -> None:
         self._database = parts.database
         self._running = running
+        self._step = parts.step
 
     async def traced(self, trace: Mapping[str, str | int]) -> None:
         run = self._running
         await _persist(run, lambda: runs.record_trace(self._database, run.id, run.epoch, trace))
+        await self._step(step_of(run.claimed.run.kind, "COMMAND_STARTED"))
 
     async def upload_started(self, file_id: str) -> None:
         run = self._running
         await _persist(run, lambda: runs.record_upload(self._database, run.id, run.epoch, file_id))
+        await self._step(Step.BACKUP_UPLOAD_STARTED)
+
+    async def object_stored(self) -> None:
+        await self._step(Step.BACKUP_OBJECT_STORED)
 
     async def touched(self) -> None:
         run = self._running
         await _persist(run, lambda: runs.mark_touched(self._database, run.id, run.epoch))
         run.touched = True
+        await self._step(Step.RESTORE_TOUCHED)
 
     async def phase(self, phase: RestorePhase) -> None:
         run = self._running
         await _persist(run, lambda: runs.set_phase(self._database, run.id, run.epoch, phase))
+        if phase is RestorePhase.WAITING_FOR_COMMAND:
+            await self._step(Step.RESTORE_DELIVERED)
 
 
 async def _persist(running: Running, write: Callable[[], Awaitable[T]]) -> T:

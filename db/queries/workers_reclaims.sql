@@ -25,7 +25,7 @@ update reclaims
 set
     attempts = reclaims.attempts + 1,
     not_before = now() + least(
-        interval '30 seconds' * power(2, least(reclaims.attempts, 20)) * (0.75 + random() / 2),
+        interval '10 seconds' * power(2, least(reclaims.attempts, 20)) * (0.75 + random() / 2),
         interval '6 hours'
     )
 from due

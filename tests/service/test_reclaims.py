@@ -110,8 +110,8 @@ async def test_a_reclaim_that_failed_is_due_again_after_a_growing_while(
         waits.append(row["wait"].total_seconds())
         assert await take_due(worker_database, SEALER, 10) == []
         await let_all_be_due(owner)
-    # 30 s, doubled each time, give or take a quarter.
-    for wait, expected in zip(waits, (30, 60, 120, 240), strict=True):
+    # 10 s, doubled each time, give or take a quarter.
+    for wait, expected in zip(waits, (10, 20, 40, 80), strict=True):
         assert expected * 0.7 < wait <= expected * 1.25
     still = await read_backup(gateway_database, stage, live.id)
     assert still.state is BackupState.DELETING
