@@ -19,7 +19,7 @@ $(shell for v in $(VENV) .venv-b2 .venv-codegen .venv-pin; do \
 	if [ -e $$v/.place ] && { [ "$$(cat $$v/.place)" != "$(CURDIR)" ] || [ ! -x $$v/bin/python ]; }; \
 	then rm -rf $$v; fi; done)
 
-.PHONY: up test check bench pin tables venv
+.PHONY: up test check chaos bench pin tables venv
 .DELETE_ON_ERROR:
 
 up: $(RUN)  ## the gateway, a worker, an embedded PostgreSQL and B2 (HOST, PORT, DATABASE_URL, BACKUP_GATEWAY_*)
@@ -27,6 +27,9 @@ up: $(RUN)  ## the gateway, a worker, an embedded PostgreSQL and B2 (HOST, PORT,
 
 test: $(DEV) $(B2) $(CODEGEN) $(NODE)  ## everything that is proven; ARGS='tests/model -k retention' narrows it down
 	@exec $(BIN)/pytest -n 4 --dist worksteal $(ARGS)
+
+chaos: $(DEV)  ## every fault at every step, and a soak; SOAK_RUNS=200 SOAK_SEED=7 make it longer
+	@exec $(BIN)/pytest -n 4 --dist worksteal -m matrix tests/chaos $(ARGS)
 
 check: $(DEV)  ## linters, types, layers, SQL, schema and README only
 	@exec $(BIN)/pytest $(PROOFS) $(ARGS)

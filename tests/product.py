@@ -9,13 +9,10 @@ import contextlib
 import io
 import json
 import os
-import signal
-import sys
-import tempfile
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -29,6 +26,7 @@ from app.wiring.parts import make_worker_parts
 from app.worker.loop import Worker
 from tests.conftest import GATEWAY_ROLE, WORKER_ROLE
 from tests.fakes.local_b2_server import LocalB2Server
+from tests.worker_processes import PATIENCE, WorkerProcess
 
 HOST = "test-host"
 BUCKET = "the-backups"
@@ -36,7 +34,6 @@ PREFIX = "kept"
 OWNER = f"{PREFIX}/owner"
 ENDED_BACKUP = {"LIVE", "FAILED", "CANCELED", "DELETED"}
 ENDED_RESTORE = {"SUCCEEDED", "FAILED", "CANCELED"}
-PATIENCE = 60.0
 STOP_SECONDS = 40.0
 FIRST_UID = 40_000
 
@@ -321,7 +318,7 @@ class Product:
                     listener.cancel()
 
     @contextlib.asynccontextmanager
-    async def worker_process(self, **environment: str) -> AsyncIterator["WorkerProcess"]:
+    async def worker_process(self, **environment: str) -> AsyncIterator[WorkerProcess]:
         """A worker as a process of its own; SIGKILLed at the end where it is still there."""
         worker = await WorkerProcess.start(self._environment() | environment)
         try:
@@ -330,10 +327,12 @@ class Product:
             await worker.end()
 
     @contextlib.asynccontextmanager
-    async def stepping_worker(self, step: str, what: str) -> AsyncIterator["WorkerProcess"]:
+    async def stepping_worker(
+        self, step: str, what: str, **environment: str
+    ) -> AsyncIterator[WorkerProcess]:
         """One that does something to itself at a step; see tests/fakes/stepping_worker.py."""
         program = ("tests.fakes.stepping_worker", step, what)
-        worker = await WorkerProcess.start(self._environment(), *program)
+        worker = await WorkerProcess.start(self._environment() | environment, *program)
         try:
             yield worker
         finally:
@@ -399,53 +398,3 @@ async def _stopped(running: asyncio.Task[None]) -> None:
         running.cancel()
         pytest.fail(f"the worker does not stop:\n{stacks.getvalue()}")
     running.result()
-
-
-@dataclass(kw_only=True)
-class WorkerProcess:
-    """A `backup-gateway worker`."""
-
-    process: asyncio.subprocess.Process
-    log: Path
-
-    @classmethod
-    async def start(cls, environment: dict[str, str], *program: str) -> Self:
-        descriptor, name = tempfile.mkstemp(prefix="worker-", suffix=".log")
-        with os.fdopen(descriptor, "wb") as stream:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                *(program or ("app", "worker")),
-                env=environment,
-                stderr=stream,
-            )
-        return cls(process=process, log=Path(name))
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
-
-    def signal(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
-
-    async def working(self, seconds: float = PATIENCE) -> None:
-        """Wait until it claims runs."""
-        async with asyncio.timeout(seconds):
-            while "worker starts" not in self.log.read_text():
-                await asyncio.sleep(0.05)
-
-    async def kill(self) -> None:
-        """As the kernel does when memory is short: nothing is cleaned up."""
-        self.signal(signal.SIGKILL)
-        await self.process.wait()
-
-    async def ended(self, seconds: float = PATIENCE) -> int:
-        async with asyncio.timeout(seconds):
-            return await self.process.wait()
-
-    async def end(self) -> None:
-        if self.process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self.signal(signal.SIGCONT)
-            await self.kill()
-        self.log.unlink(missing_ok=True)

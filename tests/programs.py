@@ -58,6 +58,7 @@ def program() -> Callable[[str], Path]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "matrix: part of `make chaos`, not of `make test`")
     config.addinivalue_line("markers", "needs(*programs): leave the test out where one is missing")
 
 

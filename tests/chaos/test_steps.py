@@ -8,13 +8,7 @@ import pytest
 
 from app.model.steps import Step
 from tests.product import Product, Workload
-
-SIZE = 20_000_000
-LARGE = f"head -c {SIZE} /dev/zero"
-"""More than one part: a large file with an upload of its own."""
-KEEP = "cat >> got; echo done >> ends"
-HEALED_SECONDS = 30
-"""What the product promises, from the start of a healthy worker on."""
+from tests.step_cases import AGAIN, COMMITTED, HEALED_SECONDS, KEEP, LARGE, SIZE
 
 pytestmark = pytest.mark.timeout(120)  # a process starts, a lease runs out
 
@@ -49,10 +43,6 @@ async def _save(product, load, step):
     assert set(product.objects()) == paths | {f"{path}.json" for path in paths}
 
 
-RESTORED_ONCE = {Step.RESTORE_CLAIMED, Step.RESTORE_STARTED, Step.RESTORE_COMMAND_STARTED}
-"""Nothing was delivered: it is done by the next worker."""
-
-
 async def _restore(product, load, step):
     async with product.working():
         backup = await product.back_up(load)
@@ -61,11 +51,11 @@ async def _restore(product, load, step):
         await _dead(product, worker)
     ends = load.folder(2) / "ends"
     # The command saw the end of its input only where the whole object had been delivered.
-    committed = step in {Step.RESTORE_TRANSFERRED, Step.RESTORE_RECORDED}
+    committed = step in COMMITTED
     assert ends.exists() == committed
     async with product.working():
         restore = await product.restore_ended(restore_id, seconds=HEALED_SECONDS)
-        if step in RESTORED_ONCE or step == Step.RESTORE_RECORDED:
+        if step in AGAIN or step == Step.RESTORE_RECORDED:
             assert (restore["state"], restore["error"]) == ("SUCCEEDED", None)
             assert ends.read_text() == "done\n"
             assert (load.folder(2) / "got").stat().st_size == SIZE

@@ -42,7 +42,7 @@ async def test_the_object_is_the_output_and_the_hashes_are_its(bench):
     manifest = bench.place.b2.read(backup.manifest_file_id)
     assert manifest == f"{backup.file_id} {len(data)}".encode()
     assert told.counters.bytes_read == told.counters.bytes_stored == len(data)
-    # What finds the processes, then the upload's id, each before anything is moved; the manifest comes last.
+    # What finds the processes, then the upload's id, each before anything is moved.
     assert told.watch.told == ["traced", f"upload {backup.file_id}", "stored"]
     assert log_of(told) == b"said\n"
 
