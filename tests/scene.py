@@ -189,6 +189,7 @@ class _Builder:
         broken = await a_started_restore(gateway, worker, stage, backup)
         self.name("brokenRestore", "Restore", broken.run.id)
         run = broken.run
+        await mark_touched(worker, run.id, run.epoch)
         await fail_run(worker, run.id, run.epoch, error=CommandFailed(), exit_code=3)
 
         under_way = await a_started_restore(

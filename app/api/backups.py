@@ -27,6 +27,7 @@ from app.api.paging import (
 )
 from app.api.restores import Restore, RestoreFilter
 from app.api.restores import read_filter as read_restore_filter
+from app.api.retention_plans import BackupRetention, find_verdict, show_retention
 from app.api.scalars import BigInt
 from app.api.stored_objects import BackupStorage, look_at
 from app.model import backups as model
@@ -118,6 +119,10 @@ class Backup(Node):
     )
     progress: BackupProgress = strawberry.field(description="How far it is.")
     requested_by: RequesterOfRun = strawberry.field(description="Who asked for it.")
+    deletion_requested_by: RequesterOfRun | None = strawberry.field(
+        description="Who deleted it: a key by `deleteBackups`, or the `GATEWAY` by the retention "
+        "of the policy; null where nobody did and where it goes with its container."
+    )
     record: strawberry.Private[model.Backup]
 
     @classmethod
@@ -149,6 +154,9 @@ class Backup(Node):
                 updated_at=record.progress_at,
             ),
             requested_by=RequesterOfRun.of(record.requested_by),
+            deletion_requested_by=None
+            if record.deletion_requested_by is None
+            else RequesterOfRun.of(record.deletion_requested_by),
             record=record,
         )
 
@@ -190,6 +198,23 @@ class Backup(Node):
         ] = False,
     ) -> BackupStorage:
         return BackupStorage.of(await look_at(info.context, self.record, live=live))
+
+    @strawberry.field(
+        description="What the retention of its container's policy makes of it: whether it stays, "
+        "and why. For one that retention has removed, why it did. Null for others that are not "
+        "`LIVE`."
+    )
+    async def retention(self, info: Info) -> BackupRetention | None:
+        return await show_retention(info.context, self.record)
+
+    @strawberry.field(
+        description="When retention takes it if nothing else changes; a newer backup may take its "
+        "slot earlier. Null where nothing takes it as things stand: pinned, the last good one of "
+        "its instance, no policy, or not `LIVE`."
+    )
+    async def expires_at(self, info: Info) -> datetime | None:
+        verdict = await find_verdict(info.context, self.record)
+        return None if verdict is None else verdict.expires_at
 
     @strawberry.field(description=LOGS)
     async def logs(

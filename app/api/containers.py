@@ -17,6 +17,7 @@ from app.api.paging import After, Before, Connection, First, Last, OrderBy, read
 from app.api.policies import BackupPolicy
 from app.api.restores import Restore, RestoreFilter
 from app.api.restores import read_filter as read_restore_filter
+from app.api.retention_plans import KeepToPreview, PlannedBackup, PolicyToPreview, preview
 from app.api.scalars import BigInt
 from app.api.user_errors import UserError
 from app.model import containers as model
@@ -128,6 +129,34 @@ class Container(Node):
             scope,
             show=Backup.of,
             count=lambda: info.context.load(backups_queries.counts, id, wanted),
+        )
+
+    @strawberry.field(
+        description="A dry run of retention over its `LIVE` backups, the newest first: which would "
+        "stay, which would go, and why, if it were carried out now. Changes nothing. A policy that "
+        "`configureBackups` would refuse is an error here. After a policy's retention was changed "
+        "nothing is removed for an hour."
+    )
+    async def retention_preview(
+        self,
+        info: Info,
+        *,
+        policy: PolicyToPreview = strawberry.UNSET,
+        keep: KeepToPreview = strawberry.UNSET,
+        first: First = strawberry.UNSET,
+        after: After = strawberry.UNSET,
+        last: Last = strawberry.UNSET,
+        before: Before = strawberry.UNSET,
+    ) -> Connection[PlannedBackup]:
+        return await preview(
+            info.context,
+            self.record.id,
+            policy,
+            keep=keep,
+            first=first,
+            after=after,
+            last=last,
+            before=before,
         )
 
     @strawberry.field(description="The restores into its instances.")

@@ -16,6 +16,7 @@ from app.model.access import Capability
 from app.model.containers import InstanceState
 from app.model.restorable import Obstacle, find_obstacle
 from app.queries import containers as containers_queries
+from app.queries import doubts as doubts_queries
 from app.queries import policies as policies_queries
 from app.service import instances as service
 
@@ -102,6 +103,16 @@ class Instance(Node):
     def variable_names(self, info: Info) -> list[str] | None:
         info.context.principal.require(Capability.READ_COMMANDS)
         return list(self.record.variable_names)
+
+    @strawberry.field(
+        description="Since when it may hold part of a backup: a restore into it failed, and since "
+        "then no restore into it succeeded, no later backup of it was verified `READABLE` or "
+        "`RESTORABLE`, and nobody marked it as well (`updateInstance(markAsWell: true)`). What is "
+        "saved of it meanwhile is not good: it fills no slot of a retention and is nobody's last "
+        "good backup. Null where it is well."
+    )
+    async def in_doubt_since(self, info: Info) -> datetime | None:
+        return await info.context.load(doubts_queries.open_since, self.record.id)
 
     @strawberry.field(description="Whether a backup can be restored into it, and why not.")
     async def restorable(self, info: Info) -> Restorability:
@@ -229,6 +240,13 @@ class InstanceMutations:
             list[VariableInput] | None, strawberry.argument(description=_VARIABLES)
         ] = strawberry.UNSET,
         folder: Annotated[str | None, strawberry.argument(description=_FOLDER)] = strawberry.UNSET,
+        mark_as_well: Annotated[
+            bool,
+            strawberry.argument(
+                description="After a failed restore: somebody looked, its data is whole, and what "
+                "is saved of it from now on is good again. False changes nothing."
+            ),
+        ] = False,
         idempotency_key: IdempotencyKey = None,
     ) -> UpdateInstancePayload:
         parts = info.context.parts
@@ -240,6 +258,7 @@ class InstanceMutations:
             state=given(state),
             variables=None if wanted is None else collect(wanted, "variables"),
             folder=given(folder),
+            mark_as_well=mark_as_well,
             sealer=parts.sealer,
             idempotency_key=idempotency_key,
         )

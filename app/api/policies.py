@@ -263,7 +263,7 @@ class PolicyMutations:
             info.context.parts.database,
             info.context.principal,
             container_id=require_id("Container", container_id, "containerId"),
-            policy=None if policy is None else _read(policy),
+            policy=None if policy is None else read_policy(policy),
             idempotency_key=idempotency_key,
         )
         return ConfigureBackupsPayload(
@@ -272,7 +272,7 @@ class PolicyMutations:
         )
 
 
-def _read(policy: BackupPolicyInput) -> model.NewPolicy:
+def read_policy(policy: BackupPolicyInput) -> model.NewPolicy:
     restore, backup = given(policy.restore), policy.backup
     return model.NewPolicy(
         integration_id=require_id("Integration", policy.integration_id, "policy.integrationId"),

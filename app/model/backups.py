@@ -117,6 +117,11 @@ class Backup:
     log_bytes: int
     log_truncated: bool
     requested_by: Requester
+    deletion_requested_by: Requester | None
+    """None: nobody deleted it, or it goes with its container."""
+    retention_code: str | None
+    """Why a rule took it; None: none did."""
+    retention_reason: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

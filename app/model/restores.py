@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from app.model.runs import Requester, RunError
+from app.model.runs import Requester, Run, RunError
 
 
 class RestoreState(StrEnum):
@@ -47,6 +47,17 @@ def check_move(old: RestoreState, new: RestoreState) -> None:
 
 
 ENDED = frozenset({_S.SUCCEEDED, _S.FAILED, _S.CANCELED})
+
+
+def may_have_changed(run: Run, *, is_started: bool, by_its_owner: bool) -> bool:
+    """Whether a restore that did not succeed may have left its instance otherwise than it was.
+
+    Only its owner knows that its command was never started: `is_started` says that this epoch
+    began a try. Of an earlier one nothing is known.
+    """
+    tries_before = run.attempt - int(is_started)
+    ran = run.touched or run.trace is not None or not by_its_owner
+    return tries_before > 0 or (is_started and ran)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

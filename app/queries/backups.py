@@ -172,6 +172,11 @@ def _backup(row: asyncpg.Record) -> Backup:
         log_bytes=row["log_bytes"],
         log_truncated=row["log_truncated"],
         requested_by=requester(row),
+        deletion_requested_by=None
+        if row["deletion_requested_by_kind"] is None
+        else requester(row, "deletion_requested_by"),
+        retention_code=row["retention_code"],
+        retention_reason=row["retention_reason"],
     )
 
 
@@ -182,10 +187,6 @@ def run_error(row: asyncpg.Record) -> RunError | None:
     return RunError(code=row["error_code"], message=row["error_message"])
 
 
-def requester(row: asyncpg.Record) -> Requester:
-    """Who asked for a run, out of a row with its columns."""
-    return Requester(
-        kind=row["requested_by_kind"],
-        id=row["requested_by_id"],
-        name=row["requested_by_name"],
-    )
+def requester(row: asyncpg.Record, of: str = "requested_by") -> Requester:
+    """Who asked for a run, or for what `of` names, out of a row with its columns."""
+    return Requester(kind=row[f"{of}_kind"], id=row[f"{of}_id"], name=row[f"{of}_name"])

@@ -1,6 +1,6 @@
 """Writes of runs and of what they make: the only place where a backup or a restore moves."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -160,10 +160,24 @@ async def mark_backups_deleting_with_container(
     return len(rows), sum(row["size_bytes"] or 0 for row in rows), pinned
 
 
-async def lock_run(connection: Connection, hub_id: UUID, id: UUID) -> tuple[bool, bool] | None:
-    """Whether the run has ended, and whether no worker has it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedState:
+    """What a request must know of a run that it ends."""
+
+    instance_id: UUID | None
+    is_waiting: bool
+    """No worker has it."""
+    is_begun: bool
+    """A worker had it: its command may have run."""
+
+
+async def lock_run(connection: Connection, hub_id: UUID, id: UUID) -> LockedState | None:
     row = await connection.fetchrow(_SQL["lock_run"], hub_id, id)
-    return None if row is None else (row["ended"], row["waiting"])
+    if row is None:
+        return None
+    return LockedState(
+        instance_id=row["instance_id"], is_waiting=row["waiting"], is_begun=row["begun"]
+    )
 
 
 async def cancel_run(connection: Connection, hub_id: UUID, id: UUID) -> None:
@@ -261,24 +275,49 @@ async def read_by_runs(
     return frozenset(row["backup_id"] for row in rows)
 
 
-async def has_other_good(connection: Connection, hub_id: UUID, backup: LockedBackup) -> bool:
-    """Whether the instance has a good backup beside this one."""
-    return bool(
-        await connection.fetchval(
-            _SQL["has_other_good"],
-            hub_id,
-            backup.container_id,
-            backup.instance_hostname,
-            backup.id,
-        )
+async def retire_backups(
+    connection: Connection, hub_id: UUID, reasons: Mapping[UUID, tuple[str, str]]
+) -> None:
+    """Locked LIVE backups go by a rule, each with code and reason; their objects go at once.
+
+    Raises ValueError where one of them is not LIVE.
+    """
+    backups.check_move(BackupState.LIVE, BackupState.DELETING)
+    rows = await connection.fetch(
+        _SQL["retire_backups"],
+        hub_id,
+        list(reasons),
+        [code for code, _ in reasons.values()],
+        [reason for _, reason in reasons.values()],
+    )
+    if len(rows) != len(reasons):
+        raise ValueError("a backup that a rule takes is not LIVE")
+    await reclaim_stored(connection, hub_id, list(reasons), timedelta(0), automatic=True)
+
+
+async def record_deleter(
+    connection: Connection, hub_id: UUID, ids: Sequence[UUID], deleter: Requester
+) -> None:
+    await connection.execute(
+        _SQL["record_deleter"], hub_id, list(ids), deleter.kind, deleter.id, deleter.name
     )
 
 
 async def reclaim_stored(
-    connection: Connection, hub_id: UUID, ids: Sequence[UUID], grace: timedelta
+    connection: Connection,
+    hub_id: UUID,
+    ids: Sequence[UUID],
+    grace: timedelta,
+    *,
+    automatic: bool = False,
 ) -> None:
-    """Promise to remove object and manifest of these backups once `grace` has passed."""
-    await connection.execute(_SQL["reclaim_stored"], hub_id, list(ids), grace, MANIFEST_SUFFIX)
+    """Promise to remove object and manifest of these backups once `grace` has passed.
+
+    `automatic`: by a rule of the gateway, not because somebody asked for it.
+    """
+    await connection.execute(
+        _SQL["reclaim_stored"], hub_id, list(ids), grace, MANIFEST_SUFFIX, automatic
+    )
 
 
 async def reclaim_unfinished(connection: Connection, hub_id: UUID, id: UUID) -> None:

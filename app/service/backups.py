@@ -1,7 +1,8 @@
 """Backups: asked for, cancelled and deleted by requests."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
+from itertools import chain
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -19,10 +20,19 @@ from app.model.backups import (
 from app.model.containers import Container, ContainerState, Instance, InstanceState
 from app.model.integrations import IntegrationState
 from app.model.policies import BackupPolicy
+from app.model.retention import is_good
 from app.model.runs import Requester, RunKind, place_of
 from app.postgres.listen import Wake, notify
 from app.postgres.pool import Connection, Database
-from app.queries import backups, containers, instances, integrations, policies, runs
+from app.queries import (
+    backups,
+    containers,
+    instances,
+    integrations,
+    policies,
+    retention,
+    runs,
+)
 from app.queries.runs import LockedBackup, NewBackup, NewRun
 from app.service.idempotency import claim, keep
 from app.service.runs import queue_run
@@ -32,6 +42,8 @@ MOST_DELETIONS: Final = 100
 DELETED_BY_ITSELF: Final = "ITSELF"
 _KEPT = OPEN | {BackupState.LIVE}
 """What there is, or will be, something to keep of."""
+GoodOnes = dict[tuple[UUID, str], set[UUID]]
+"""Ids of good backups, by container and hostname."""
 
 
 async def create_backup(
@@ -115,10 +127,9 @@ async def cancel_backup(
                 f"The backup is {backup.state}; only a QUEUED or SAVING one can be cancelled.",
                 path=("id",),
             )
-        _, is_waiting = run
         if backup.state in OPEN:
             await runs.cancel_run(connection, hub_id, id)
-            if is_waiting:
+            if run.is_waiting:
                 await runs.end_run(connection, hub_id, id, exit_code=None, error=None, fence=False)
                 await runs.move_backup(connection, hub_id, id, backup.state, BackupState.CANCELED)
             await notify(connection, [f"run:{id}", list_of(backup.container_id, id), "duty:runs"])
@@ -308,19 +319,24 @@ async def _delete_each(
     """Delete what can be; returns why not for the others."""
     locked = await runs.lock_backups(connection, principal.hub_id, ids)
     in_use = await runs.read_by_runs(connection, principal.hub_id, ids)
+    good = await _find_good(connection, principal, locked.values())
     refusals: dict[UUID, UserError] = {}
     topics: list[str | Wake] = []
+    deleted: list[UUID] = []
     for id in ids:
         backup = locked.get(id)
         refusal = NotFound() if backup is None else _refusal(backup, in_use)
         if backup is not None and refusal is None:
-            refusal = await _last_good(connection, principal, backup)
+            refusal = _last_good(backup, good)
         if refusal is not None:
             refusals[id] = refusal
         elif backup is not None and backup.state not in GONE:
             await _delete(connection, principal.hub_id, backup)
+            _instance_of(backup, good).discard(id)
+            deleted.append(id)
             topics += [f"run:{id}", list_of(backup.container_id, id)]
-    if topics:
+    if deleted:
+        await runs.record_deleter(connection, principal.hub_id, deleted, requested_by(principal))
         await notify(connection, [*topics, "duty:reclaims"])
     return refusals
 
@@ -339,14 +355,29 @@ def _refusal(backup: LockedBackup, in_use: frozenset[UUID]) -> UserError | None:
     return None
 
 
-async def _last_good(
-    connection: Connection, principal: Principal, backup: LockedBackup
-) -> UserError | None:
-    """The last good backup of an instance may be deleted only with a capability of its own."""
-    is_good = backup.state is BackupState.LIVE and backup.trigger is not BackupTrigger.PRE_RESTORE
-    if not is_good or principal.may(Capability.DELETE_LAST_GOOD_BACKUP):
+async def _find_good(
+    connection: Connection, principal: Principal, locked: Collection[LockedBackup]
+) -> GoodOnes | None:
+    """The good backups of each instance of which some are locked; None: that does not matter."""
+    if principal.may(Capability.DELETE_LAST_GOOD_BACKUP):
         return None
-    if await runs.has_other_good(connection, principal.hub_id, backup):
+    containers = {backup.container_id for backup in locked if backup.state is BackupState.LIVE}
+    found = await retention.candidates(connection, principal.hub_id, containers)
+    good: GoodOnes = {}
+    for candidate in chain.from_iterable(found.by_container.values()):
+        if is_good(candidate):
+            instance = (candidate.container_id, candidate.hostname)
+            good.setdefault(instance, set()).add(candidate.id)
+    return good
+
+
+def _instance_of(backup: LockedBackup, good: GoodOnes | None) -> set[UUID]:
+    return (good or {}).get((backup.container_id, backup.instance_hostname), set())
+
+
+def _last_good(backup: LockedBackup, good: GoodOnes | None) -> UserError | None:
+    """The last good backup of an instance may be deleted only with a capability of its own."""
+    if _instance_of(backup, good) != {backup.id}:
         return None
     return NotPermitted(
         f"It is the last good backup of {backup.instance_hostname}; your API key lacks the"

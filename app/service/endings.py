@@ -8,13 +8,13 @@ from app.errors import Fenced, GatewayError, Interrupted
 from app.model.backups import BackupState, StoredBackup
 from app.model.containers import ContainerState
 from app.model.orders import RestoreOrder, SaveOrder
-from app.model.restores import RestoreState
+from app.model.restores import RestoreState, may_have_changed
 from app.model.runs import Run, RunError, RunKind, run_mark
 from app.postgres import leases
 from app.postgres.listen import Wake, notify
 from app.postgres.pool import Connection, Database
 from app.postgres.queue import enqueue
-from app.queries import backups, claims, containers, instances, restores, runs, sweeps
+from app.queries import backups, claims, containers, doubts, instances, restores, runs, sweeps
 from app.queries.claims import LockedRun
 from app.service.stored_objects import read_status, record_in
 from app.service.topics import list_of
@@ -67,6 +67,8 @@ async def finish_restore(database: Database, order: RestoreOrder, exit_code: int
             connection, run.hub_id, run.id, exit_code=exit_code, error=None, fence=False
         )
         await _move(connection, run, RestoreState.RUNNING, RestoreState.SUCCEEDED)
+        assert run.instance_id is not None
+        await doubts.close(connection, run.hub_id, run.instance_id)
         await notify(connection, await _let_go(connection, run))
 
 
@@ -190,6 +192,9 @@ async def end_locked(
     else:
         restore_end = RestoreState.FAILED if error else RestoreState.CANCELED
         await _move(connection, run, await _state(connection, run), restore_end)
+        if may_have_changed(run, is_started=locked.is_started, by_its_owner=not fence):
+            assert run.instance_id is not None
+            await doubts.open_doubt(connection, run.hub_id, run.instance_id)
     if not instance_free:
         await _leave(connection, locked)
     await notify(connection, [*await _let_go(connection, run), "duty:reclaims"])

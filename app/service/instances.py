@@ -19,7 +19,7 @@ from app.model.containers import (
 )
 from app.postgres.listen import notify
 from app.postgres.pool import Connection, Database
-from app.queries import containers, instances
+from app.queries import containers, doubts, instances
 from app.service.containers import require_live
 from app.service.idempotency import claim, keep
 from app.service.secrets import Sealer, seal_variables
@@ -83,9 +83,12 @@ async def update_instance(
     state: InstanceState | None = None,
     variables: Mapping[str, str] | None = None,
     folder: str | None = None,
+    mark_as_well: bool = False,
     idempotency_key: str | None = None,
 ) -> Instance:
     """Change what is given; None keeps. Variables are replaced as a whole.
+
+    `mark_as_well`: what a failed restore may have left there was put right.
 
     Raises NotPermitted, NotFound, InvalidInput, InvalidState, Conflict (INSTANCE_BUSY).
     """
@@ -96,6 +99,7 @@ async def update_instance(
         "state": state,
         "variables": None if variables is None else _fingerprint(sealer, variables),
         "folder": folder,
+        "markAsWell": mark_as_well,
     }
     call = (principal, "updateInstance", idempotency_key)
     async with database.transaction(principal.hub_id) as connection:
@@ -121,6 +125,8 @@ async def update_instance(
             raise InvalidState(
                 "The instance is being deleted.", code="INSTANCE_DELETING", path=("id",)
             )
+        if mark_as_well:
+            await doubts.close(connection, principal.hub_id, id)
         await keep(connection, *call, {"id": str(id)})
         await notify(connection, ["duty:runs"])
         return instance

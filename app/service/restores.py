@@ -14,7 +14,16 @@ from app.model.restores import ENDED, Restore, RestoreState, RestoreTrigger
 from app.model.runs import RunKind, place_of
 from app.postgres.listen import notify
 from app.postgres.pool import Connection, Database
-from app.queries import backups, containers, instances, integrations, policies, restores, runs
+from app.queries import (
+    backups,
+    containers,
+    doubts,
+    instances,
+    integrations,
+    policies,
+    restores,
+    runs,
+)
 from app.queries.runs import NewRestore, NewRun
 from app.service.backups import requested_by, require_running, require_stateful
 from app.service.idempotency import claim, keep
@@ -120,10 +129,12 @@ async def cancel_restore(
                 f"The restore is {restore.state}; only a QUEUED or RUNNING one can be cancelled.",
                 path=("id",),
             )
-        _, is_waiting = run
         if restore.state not in ENDED:
             await runs.cancel_run(connection, hub_id, id)
-            if is_waiting:
+            if run.is_waiting:
+                if run.is_begun and run.instance_id is not None:
+                    # Handed back by a worker: its command may have begun.
+                    await doubts.open_doubt(connection, hub_id, run.instance_id)
                 await runs.end_run(connection, hub_id, id, exit_code=None, error=None, fence=False)
                 await runs.move_restore(
                     connection, hub_id, id, restore.state, RestoreState.CANCELED

@@ -10,7 +10,7 @@ import structlog
 from app.errors import DatabaseUnavailable, GatewayError, HandedOff
 from app.postgres.listen import ListenHub
 from app.service import sweeps
-from app.worker import ownership, probe, reclaim, sweep
+from app.worker import ownership, probe, reclaim, retention, sweep
 from app.worker.parts import Parts
 from app.worker.progress import ProgressWriter
 from app.worker.renewal import end_the_lost, renew_leases
@@ -73,6 +73,7 @@ class Worker:
                     runs.create_task(self._duty("duty:reclaims", reclaim.carry_out_due)),
                     runs.create_task(self._duty("duty:integrations", probe.carry_out_due)),
                     runs.create_task(self._duty("duty:ownership", ownership.carry_out_due)),
+                    runs.create_task(self._duty("duty:retention", retention.carry_out_due)),
                 ]
                 runs.create_task(self._consume())
                 await self._stopping.wait()

@@ -66,9 +66,28 @@ set state = 'DELETING', deleted_by = 'CASCADE', deleting_since = now()
 where hub_id = $1 and id in (select held.id from held)
 returning id, size_bytes, pinned;
 
+-- name: retire_backups
+-- Locked LIVE backups go by a rule, each for a reason of its own.
+update backups
+set
+    state = 'DELETING',
+    deleted_by = 'ITSELF',
+    deleting_since = now(),
+    retention_code = retired.code,
+    retention_reason = retired.reason
+from unnest($2::uuid[], $3::text[], $4::text[]) as retired (id, code, reason)
+where backups.hub_id = $1 and backups.id = retired.id and backups.state = 'LIVE'
+returning backups.id;
+
+-- name: record_deleter
+-- Who deleted backups.
+update backups
+set deletion_requested_by_kind = $3, deletion_requested_by_id = $4, deletion_requested_by_name = $5
+where hub_id = $1 and id = any($2::uuid[]);
+
 -- name: lock_run
--- One run, for its end by a request; `waiting`: no worker has it.
-select finished_at is not null as ended, owner is null as waiting
+-- One run, for its end by a request; `waiting`: no worker has it, `begun`: one had it.
+select finished_at is not null as ended, owner is null as waiting, attempt > 0 as begun, instance_id
 from runs
 where hub_id = $1 and id = $2
 for update;
@@ -177,22 +196,9 @@ from restores
 inner join runs on runs.id = restores.id
 where restores.hub_id = $1 and restores.backup_id = any($2::uuid[]) and runs.finished_at is null;
 
--- name: has_other_good
--- Whether an instance, by container and hostname, has a good backup beside this one.
-select exists (
-    select
-    from backups
-    where hub_id = $1
-        and container_id = $2
-        and instance_hostname = $3
-        and id <> $4
-        and state = 'LIVE'
-        and trigger <> 'PRE_RESTORE'
-);
-
 -- name: reclaim_stored
 -- The promise to remove what LIVE backups have in the bucket: object and manifest, by id.
-insert into reclaims (hub_id, integration_id, backup_id, kind, name, file_id, not_before)
+insert into reclaims (hub_id, integration_id, backup_id, kind, name, file_id, not_before, automatic)
 select
     backups.hub_id,
     backups.integration_id,
@@ -200,7 +206,8 @@ select
     'OBJECT',
     stored.name,
     stored.file_id,
-    now() + $3::interval
+    now() + $3::interval,
+    $5
 from backups
 cross join lateral (
     values (backups.object_name, backups.file_id),

@@ -39,6 +39,7 @@ RESTORE = f"""{RUN} phase progress {{ bytesDelivered eta }} backup {{ id }}"""
 BACKUP = f"""{RUN} instanceHostname duration sizeBytes sha256 pinned note
   commands {{ backup }} target {{ integration {{ id }} path }} progress {{ bytesRead }}
   storage(live: true) {{ status advice checkedAt error {{ code }} }}
+  retention {{ keep code reason }} expiresAt deletionRequestedBy {{ name }}
   restores(first: 2) {{ totalCount nodes {{ {RESTORE} }} }}"""
 INTEGRATION = """id name state keyId nextKeyId bucket prefix error { code } verifiedAt createdAt"""
 CONTAINERS = f"""{{ containers(first: 10) {{ totalCount nodes {{
@@ -46,9 +47,10 @@ CONTAINERS = f"""{{ containers(first: 10) {{ totalCount nodes {{
   backupPolicy {{ updatedAt integration {{ {INTEGRATION} }}
     backup {{ command }} restore {{ command }} }}
   instances {{ totalCount nodes {{ id hostname state executor host folder scratch createdAt
-    variableNames restorable {{ possible }} container {{ id }} }} }}
+    variableNames inDoubtSince restorable {{ possible }} container {{ id }} }} }}
   backups(first: 5) {{ totalCount nodes {{ {BACKUP} }} }}
   restores(filter: {{states: [QUEUED]}}) {{ totalCount nodes {{ id }} }}
+  retentionPreview(first: 5) {{ totalCount nodes {{ keep backup {{ id }} }} }}
 }} }} }}"""
 BACKUPS = f"""{{ hub {{ storedBytes
   backups(first: 100) {{ totalCount nodes {{ {BACKUP} }} }}
@@ -105,7 +107,7 @@ async def test_many_containers_take_as_many_statements_as_one(
     data = await logged.ask(CONTAINERS)
     assert len(data["containers"]["nodes"]) == 6
     # More statements are a change to explain.
-    assert (one, many) == (27, 27), logged_database.statements
+    assert (one, many) == (29, 29), logged_database.statements
 
 
 @pytest.mark.timeout(120)  # a hundred backups are made, one after the other
@@ -128,7 +130,7 @@ async def test_a_hundred_backups_take_as_many_statements_as_one(
     many = await count(logged, logged_database, BACKUPS)
     data = await logged.ask(BACKUPS)
     assert len(data["hub"]["backups"]["nodes"]) == 100
-    assert (one, many) == (25, 25), logged_database.statements
+    assert (one, many) == (26, 26), logged_database.statements
 
 
 async def test_many_events_take_as_many_statements_as_one(

@@ -42,6 +42,42 @@ select
 from backups
 """
 
+CONTAINERS = 200
+SPREAD = f"""
+with made as (
+    insert into containers (hub_id, identifier, name, stateful)
+    select $1, 's' || n, 'x', true from generate_series(1, {CONTAINERS}) as n
+    returning id
+),
+
+placed as (
+    select id, row_number() over (order by id) % {CONTAINERS} as place from made
+),
+
+numbered as (
+    select id, row_number() over (order by id) % {CONTAINERS} as place from backups
+)
+
+update backups set container_id = placed.id
+from numbered inner join placed on placed.place = numbered.place
+where backups.id = numbered.id
+"""
+FILL_POLICIES = """
+with made as (
+    insert into containers (hub_id, identifier, name, stateful)
+    select $1, 'c' || n, 'x', true from generate_series(1, $3::integer) as n
+    returning id
+)
+insert into backup_policies (
+    container_id, hub_id, integration_id, backup_command, backup_timeout, min_bytes,
+    restore_timeout, retention_at
+)
+select
+    made.id, $1, backup_policies.integration_id, 'x', '1 h', 1, '1 h',
+    now() + (row_number() over () - 20) * interval '1 minute'
+from made, backup_policies where backup_policies.container_id = $2
+"""
+
 
 @pytest.fixture
 async def stage(owner, gateway_database, worker_database):
@@ -174,3 +210,35 @@ async def test_what_a_hub_stores_is_summed_without_reading_its_records(
     assert (scan["Node Type"], scan["Index Name"]) == ("Index Only Scan", "backups_stored")
     assert scan["Actual Rows"] == ROWS
     assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < FEW_BLOCKS
+
+
+async def test_what_retention_reads_of_a_container_is_found_by_an_index(
+    owner, gateway_database, stage
+):
+    """As much as the container has, and nothing of the others."""
+    hub_id = stage.admin.hub_id
+    async with owner.connection() as connection:
+        await connection.execute(SPREAD, hub_id)
+        await connection.execute("analyze")
+        id, count = await connection.fetchrow(
+            "select container_id, count(*) from backups group by 1 order by 2 limit 1"
+        )
+    statement = load("retention")["candidates"]
+    plan = await explain(gateway_database, hub_id, statement, hub_id, f"{{{id}}}")
+    scanned = {node["Relation Name"] for node in nodes(plan) if node["Node Type"] == "Seq Scan"}
+    assert scanned <= {"instance_doubts"}
+    assert plan["Actual Rows"] == count == ROWS // CONTAINERS
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 10 * count
+
+
+async def test_due_rules_are_found_without_reading_the_others(owner, worker_database, stage):
+    hub_id = stage.admin.hub_id
+    async with owner.connection() as connection:
+        await connection.execute(FILL_POLICIES, hub_id, stage.container.id, ROWS)
+        await connection.execute("analyze")
+    statement = load("workers_retention")["take_due"]
+    plan = await explain(worker_database, None, statement, 10, "1 hour")
+    assert "Seq Scan" not in {node["Node Type"] for node in nodes(plan)}
+    found = {node.get("Index Name") for node in nodes(plan)}
+    assert "backup_policies_retention" in found
+    assert plan["Actual Rows"] == 10

@@ -5,7 +5,7 @@ from authenticate($1);
 BEGIN;
 
 -- runs.lock_run
-select finished_at is not null as ended, owner is null as waiting
+select finished_at is not null as ended, owner is null as waiting, attempt > 0 as begun, instance_id
 from runs
 where hub_id = $1 and id = $2
 for update;
@@ -45,7 +45,12 @@ select
     runs.log_truncated,
     runs.requested_by_kind,
     runs.requested_by_id,
-    runs.requested_by_name
+    runs.requested_by_name,
+    backups.deletion_requested_by_kind,
+    backups.deletion_requested_by_id,
+    backups.deletion_requested_by_name,
+    backups.retention_code,
+    backups.retention_reason
 from backups
 join runs on runs.id = backups.id
 join integrations on integrations.id = backups.integration_id
@@ -111,7 +116,12 @@ select
     runs.log_truncated,
     runs.requested_by_kind,
     runs.requested_by_id,
-    runs.requested_by_name
+    runs.requested_by_name,
+    backups.deletion_requested_by_kind,
+    backups.deletion_requested_by_id,
+    backups.deletion_requested_by_name,
+    backups.retention_code,
+    backups.retention_reason
 from backups
 join runs on runs.id = backups.id
 join integrations on integrations.id = backups.integration_id

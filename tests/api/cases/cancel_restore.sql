@@ -5,7 +5,7 @@ from authenticate($1);
 BEGIN;
 
 -- runs.lock_run
-select finished_at is not null as ended, owner is null as waiting
+select finished_at is not null as ended, owner is null as waiting, attempt > 0 as begun, instance_id
 from runs
 where hub_id = $1 and id = $2
 for update;

@@ -24,10 +24,10 @@ insert into backup_policies (
     enabled, cron, time_zone, instances, overdue_after,
     max_age, keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly,
     pre_restore_max_age, verification_level, verification_every, verification_after_each,
-    verification_check
+    verification_check, retention_at
 )
 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-    $21, $22, $23, $24, $25, $26, $27)
+    $21, $22, $23, $24, $25, $26, $27, now() + interval '1 hour')
 on conflict (container_id) do update
 set
     integration_id = excluded.integration_id,
@@ -55,6 +55,21 @@ set
     verification_every = excluded.verification_every,
     verification_after_each = excluded.verification_after_each,
     verification_check = excluded.verification_check,
+    -- Whoever changes what is kept has an hour to look at what that means.
+    retention_at = case
+        when (
+            backup_policies.enabled, backup_policies.time_zone, backup_policies.max_age,
+            backup_policies.keep_last, backup_policies.keep_hourly, backup_policies.keep_daily,
+            backup_policies.keep_weekly, backup_policies.keep_monthly, backup_policies.keep_yearly,
+            backup_policies.pre_restore_max_age
+        ) is distinct from (
+            excluded.enabled, excluded.time_zone, excluded.max_age,
+            excluded.keep_last, excluded.keep_hourly, excluded.keep_daily,
+            excluded.keep_weekly, excluded.keep_monthly, excluded.keep_yearly,
+            excluded.pre_restore_max_age
+        ) then excluded.retention_at
+        else least(backup_policies.retention_at, excluded.retention_at)
+    end,
     updated_at = now()
 returning hub_id, container_id, integration_id, backup_command, backup_timeout, min_bytes,
     restore_command, restore_timeout, restore_check, restore_safety_backup,

@@ -38,6 +38,11 @@ set
 where hub_id = $1 and id = $2 and state = $3
 returning id;
 
+-- runs.record_deleter
+update backups
+set deletion_requested_by_kind = $3, deletion_requested_by_id = $4, deletion_requested_by_name = $5
+where hub_id = $1 and id = any($2::uuid[]);
+
 -- backups.by_ids
 select
     backups.id,
@@ -73,7 +78,12 @@ select
     runs.log_truncated,
     runs.requested_by_kind,
     runs.requested_by_id,
-    runs.requested_by_name
+    runs.requested_by_name,
+    backups.deletion_requested_by_kind,
+    backups.deletion_requested_by_id,
+    backups.deletion_requested_by_name,
+    backups.retention_code,
+    backups.retention_reason
 from backups
 join runs on runs.id = backups.id
 join integrations on integrations.id = backups.integration_id

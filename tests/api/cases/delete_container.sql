@@ -45,7 +45,7 @@ where hub_id = $1 and id in (select held.id from held)
 returning id, size_bytes, pinned;
 
 -- runs.reclaim_stored
-insert into reclaims (hub_id, integration_id, backup_id, kind, name, file_id, not_before)
+insert into reclaims (hub_id, integration_id, backup_id, kind, name, file_id, not_before, automatic)
 select
     backups.hub_id,
     backups.integration_id,
@@ -53,7 +53,8 @@ select
     'OBJECT',
     stored.name,
     stored.file_id,
-    now() + $3::interval
+    now() + $3::interval,
+    $5
 from backups
 cross join lateral (
     values (backups.object_name, backups.file_id),
@@ -116,7 +117,12 @@ select
     runs.log_truncated,
     runs.requested_by_kind,
     runs.requested_by_id,
-    runs.requested_by_name
+    runs.requested_by_name,
+    backups.deletion_requested_by_kind,
+    backups.deletion_requested_by_id,
+    backups.deletion_requested_by_name,
+    backups.retention_code,
+    backups.retention_reason
 from backups
 join runs on runs.id = backups.id
 join integrations on integrations.id = backups.integration_id

@@ -33,7 +33,12 @@ select
     runs.log_truncated,
     runs.requested_by_kind,
     runs.requested_by_id,
-    runs.requested_by_name
+    runs.requested_by_name,
+    backups.deletion_requested_by_kind,
+    backups.deletion_requested_by_id,
+    backups.deletion_requested_by_name,
+    backups.retention_code,
+    backups.retention_reason
 from backups
 join runs on runs.id = backups.id
 join integrations on integrations.id = backups.integration_id
