@@ -284,6 +284,10 @@ class Settings(BaseSettings):
     """Limits of requests, `name=number,...`; the section Limits names them"""
     introspection: bool = True
     """Whether the API tells its schema to whoever has a key"""
+    trusted_documents: Folder | None = None
+    """File with the documents that a request may name by `documentId`: a JSON object, id to text"""
+    trusted_only: bool = Field(default=False, validate_default=True)
+    """Carry out no other documents than the trusted ones"""
     trusted_proxies: Annotated[
         tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(parse_networks)
     ] = ()
@@ -317,6 +321,13 @@ class Settings(BaseSettings):
                 "to want that, or use HOST=127.0.0.1"
             )
         return allowed
+
+    @field_validator("trusted_only")
+    @classmethod
+    def _check_trusted(cls, only: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 - pydantic's shape
+        if only and not info.data.get("trusted_documents"):
+            raise ValueError("needs BACKUP_GATEWAY_TRUSTED_DOCUMENTS, a file with the documents")
+        return only
 
     @field_validator("lease_give_up_seconds")
     @classmethod

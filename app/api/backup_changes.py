@@ -1,7 +1,7 @@
 """Changes of backups: one that is followed to its end, and the list of a container's."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated
 from uuid import UUID
@@ -26,6 +26,8 @@ MOST_TOLD = 1000
 """New backups that one subscription remembers to have told of; then it begins anew."""
 LONGEST_TRANSACTION = timedelta(minutes=1)
 """A backup may be seen so long after the time that it bears."""
+MOST_RECENT = 1000
+"""Backups not older than that of which a subscription knows that the list holds them."""
 
 
 @strawberry.type(description="One change of the list of a container's backups.")
@@ -69,7 +71,8 @@ class BackupSubscriptions:
         description="Follow the list of a container's backups that are not `DELETED`. First, and "
         "whenever changes may have been missed, comes `RESET`: read the list again. Then comes "
         "every backup that enters it, changes its state or what is kept with it, or leaves it (at "
-        "most 4 times a second, the newest wins); how many bytes a run has moved is "
+        "most 4 times a second, the newest wins). One that enters may be in your list already, if "
+        "it came while you read that: put it there by its `id`. How many bytes a run has moved is "
         "`backupProgress`. It completes once the container is `DELETED`. An id that is none of "
         "your hub's is a `NOT_FOUND` error.",
     )
@@ -82,28 +85,29 @@ class BackupSubscriptions:
         context = info.context
         id = require_id("Container", container_id, "containerId")
         with context.parts.listen.subscribe(f"container:{id}") as mailbox:
-            state, at = await _look(context, id)
+            state, told = await _look(context, id)
             yield _RESET
-            told = _Told(at)
             while state is not ContainerState.DELETED:
                 await asyncio.sleep(INTERVAL_SECONDS)
                 wakes = await mailbox.take(LONGEST_SILENCE_SECONDS)
                 changed = _read_ids(wakes)
-                if changed is None or not wakes or told.is_full:
-                    state, at = await _look(context, id)
                 if changed is None or told.is_full:
-                    told = _Told(at)
+                    state, told = await _look(context, id)
                     yield _RESET
+                elif not wakes:
+                    state, _ = await _look(context, id)
                 elif changed:
                     for change in told.tell(await _read(context, id, changed)):
                         yield change
 
 
 class _Told:
-    """Which new backups a subscription has told of since its list was read."""
+    """Which backups a client knows: those of the list that it reads, and those it was told of."""
 
-    def __init__(self, at: datetime) -> None:
+    def __init__(self, at: datetime, recent: Collection[UUID]) -> None:
+        """`recent`: the list's backups that are too young to be known by their time."""
         self._since = at - LONGEST_TRANSACTION
+        self._recent = frozenset(recent)
         self._ids: set[UUID] = set()
 
     @property
@@ -119,7 +123,7 @@ class _Told:
     def _choose(self, record: model.Backup) -> ListChange:
         if record.state is BackupState.DELETED:
             return ListChange.LEFT
-        if record.created_at < self._since or record.id in self._ids:
+        if record.created_at < self._since or record.id in self._recent or record.id in self._ids:
             return ListChange.CHANGED
         self._ids.add(record.id)
         return ListChange.ENTERED
@@ -135,13 +139,19 @@ def _read_ids(wakes: Sequence[Wake | Resync]) -> list[UUID] | None:
     return ids
 
 
-async def _look(context: Context, id: UUID) -> tuple[ContainerState, datetime]:
-    """The state of the container, and the time. Raises NotFound."""
+async def _look(context: Context, id: UUID) -> tuple[ContainerState, _Told]:
+    """The state of the container, and what a client knows that reads its list now.
+
+    Raises NotFound.
+    """
     async with context.read() as connection:
-        found = await containers_queries.look(connection, context.hub_id, id)
+        found = await containers_queries.look(
+            connection, context.hub_id, id, since=LONGEST_TRANSACTION, limit=MOST_RECENT
+        )
     if found is None:
         raise NotFound(path=("containerId",))
-    return found
+    state, at, recent = found
+    return state, _Told(at, recent)
 
 
 async def _read(

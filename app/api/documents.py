@@ -8,6 +8,7 @@ from typing import Any
 from graphql import (
     DocumentNode,
     FloatValueNode,
+    GraphQLSyntaxError,
     IntValueNode,
     OperationDefinitionNode,
     OperationType,
@@ -27,6 +28,11 @@ _NUL = re.compile(r"\x00|\\u(?:0000|\{0+\})")
 """Block strings hold characters as they are, other strings escaped."""
 _LONG_NUMBER = re.compile(rf"[0-9]{{{LONGEST_NUMBER // 4}}}")
 """Whatever has none of it has no number that is too long: `-`, `.` and `e` part it in three."""
+
+_TOO_MANY = re.compile(r"more than [0-9]+ (tokens|comments)")
+_TEXTS = r'"""(?:\\"""|[^"]|"(?!""))*+(?:""")?|"(?:\\.|[^"\\\n])*+"?'
+"""Each goes on to its end or to that of the document: one pass, whatever it holds."""
+_LEXEMES = re.compile(rf"#[^\r\n]*+|{_TEXTS}|\.\.\.|[\w.+-]++|[!$&()\[\]{{|}}:=@]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +69,7 @@ def prepare(
     `lists`: the names of the fields that answer a connection.
     """
     found = known.find(query)
-    document = found or parse(query, max_lexical_tokens=limits.tokens, max_comments=limits.tokens)
+    document = found or _parse(query, limits.tokens)
     operation = _choose(document, operation_name, limits)
     _check_values(query, document, variables)
     size = measure(document, operation, variables or {}, limits=limits, lists=lists)
@@ -76,6 +82,31 @@ def prepare(
         operation=operation,
         cost=size.cost,
     )
+
+
+def _parse(query: str, most: int) -> DocumentNode:
+    """Raises GraphQLError; above `most` tokens or comments with how many there are."""
+    try:
+        return parse(query, max_lexical_tokens=most, max_comments=most)
+    except GraphQLSyntaxError as error:
+        match = _TOO_MANY.search(error.message)
+        if match is None:
+            raise
+    found = count_lexemes(query)[match[1]]
+    # Whatever was counted in a text that is no document: the parser saw one more than it takes.
+    refuse_above(match[1], max(found, most + 1), most)
+    raise AssertionError
+
+
+def count_lexemes(query: str) -> dict[str, int]:
+    """How many tokens and comments a text has, found without parsing it."""
+    comments = tokens = 0
+    for match in _LEXEMES.finditer(query):
+        if query[match.start()] == "#":
+            comments += 1
+        else:
+            tokens += 1
+    return {"tokens": tokens, "comments": comments}
 
 
 def _choose(document: DocumentNode, name: str | None, limits: Limits) -> OperationDefinitionNode:

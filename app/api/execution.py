@@ -24,6 +24,7 @@ from app.api.payloads import refuse_reading
 from app.api.rates import Rates
 from app.api.schema import make_context, make_schema
 from app.api.top_level_errors import show_error
+from app.api.trusted_documents import TrustedDocuments
 from app.model.access import Principal
 
 Cost = dict[str, int]
@@ -34,7 +35,11 @@ Cost = dict[str, int]
 class Request:
     """What a client asks for, over whatever transport."""
 
-    query: str
+    query: str | None = None
+    document_id: str | None = None
+    """In place of `query`: that of a trusted document."""
+    document_hash: str | None = None
+    """The same as a SHA-256 in hex; or that of the `query`, where that is there."""
     variables: dict[str, Any] | None
     operation_name: str | None
 
@@ -49,9 +54,12 @@ class Answer:
 class Operations:
     """Prepares and carries out operations on the schema."""
 
-    def __init__(self, parts: Parts, limits: Limits) -> None:
+    def __init__(
+        self, parts: Parts, limits: Limits, trusted: TrustedDocuments | None = None
+    ) -> None:
         self.parts = parts
         self.limits = limits
+        self.trusted = trusted or TrustedDocuments()
         self._known = KnownDocuments()
         self._rates = Rates(limits.points_per_minute)
         self._schema = make_schema()
@@ -62,7 +70,7 @@ class Operations:
         """The operation ready to be carried out, or the answer that refuses it."""
         try:
             return prepare(
-                request.query,
+                self._find_text(request),
                 variables=request.variables,
                 operation_name=request.operation_name,
                 limits=self.limits,
@@ -71,6 +79,16 @@ class Operations:
             )
         except GraphQLError as error:
             return Answer(body={"errors": [show_error(error, code="PARSE_FAILED")]}, refused=True)
+
+    def _find_text(self, request: Request) -> str:
+        """The document that is asked for. Raises GraphQLError where it is not to be had."""
+        if request.document_id is not None:
+            return self.trusted.find(request.document_id)
+        if request.query is not None:
+            self.trusted.check(request.query)
+            return request.query
+        assert request.document_hash is not None
+        return self.trusted.find_by_hash(request.document_hash)
 
     def charge(self, prepared: Prepared, principal: Principal) -> Cost:
         """Take an operation's points from its key. Raises RateSpent."""

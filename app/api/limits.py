@@ -6,6 +6,7 @@ from typing import Any
 
 from graphql import (
     ArgumentNode,
+    BooleanValueNode,
     DocumentNode,
     FieldNode,
     FragmentDefinitionNode,
@@ -27,6 +28,8 @@ from app.api.paging import DEFAULT_PAGE, LARGEST_PAGE
 
 INTROSPECTION_POINTS = 500
 """What `__schema` and `__type` cost, whatever is asked of them."""
+LIVE_POINTS = 100
+"""What a field costs, each time, whose argument `live: true` has Backblaze B2 asked."""
 
 _CEILING = 10**9
 _PHRASES = {
@@ -55,7 +58,7 @@ class Limits:
     nodes: int = 20_000
     """Entries that the lists can answer, multiplied through."""
     cost: int = 50_000
-    """Points: one a field, multiplied by the entries of the lists around it."""
+    """Points: one a field (some more), multiplied by the entries of the lists around it."""
     points_per_minute: int = 1_000_000
     """Of one key at one gateway."""
     sockets: int = 100
@@ -186,13 +189,14 @@ class _Measure:
             self._check_literal(argument.name.value, argument.value)
         entries = self._read_page(node) if name in self._lists else 0
         times = entries or self._read_ids(node)
+        points = 1 + (LIVE_POINTS if self._is_live(node) else 0)
         nodes = entries * (1 + inner.nodes) if entries else times * inner.nodes
         return Size(
             inner.depth + 1,
             inner.aliases + alias,
             inner.fields + 1,
             min(nodes, _CEILING),
-            min(1 + times * inner.cost, _CEILING),
+            min(points + times * inner.cost, _CEILING),
         )
 
     def _measure_introspection(self, name: str, alias: int, inner: Size) -> Size:
@@ -251,6 +255,15 @@ class _Measure:
         if name in self._variables or name not in self._defaults:
             return self._variables.get(name)
         return value_from_ast_untyped(self._defaults[name])
+
+    def _is_live(self, node: FieldNode) -> bool:
+        for argument in node.arguments or ():
+            if argument.name.value == "live":
+                value = argument.value
+                if isinstance(value, VariableNode):
+                    return self._read_variable(value.name.value) is True
+                return isinstance(value, BooleanValueNode) and value.value
+        return False
 
     def _read_ids(self, node: FieldNode) -> int:
         """How many objects a field answers that takes their ids; 1 for every other field."""

@@ -12,7 +12,6 @@ from app import errors
 
 _log = structlog.get_logger()
 _SUGGESTION = re.compile(r",? ?Did you mean.*", re.DOTALL)
-_TOO_MANY_TOKENS = re.compile(r"more than (?P<limit>[0-9]+) (?P<what>tokens|comments)")
 
 
 def make_error(code: str, message: str, **extensions: object) -> dict[str, Any]:
@@ -35,7 +34,7 @@ def show_error(error: GraphQLError, *, code: str) -> dict[str, Any]:
         shown["path"] = error.path
     cause = _find_cause(error)
     if isinstance(error, GraphQLSyntaxError):
-        shown["extensions"] = _describe_syntax(error)
+        shown["extensions"] = {"code": "PARSE_FAILED"}
     elif isinstance(cause, errors.NotPermitted):
         shown["message"], shown["extensions"] = cause.message, {"code": "FORBIDDEN"}
     elif isinstance(cause, errors.UserError):
@@ -69,10 +68,3 @@ def _find_cause(error: GraphQLError) -> BaseException | None:
     while isinstance(cause, GraphQLError):
         cause = cause.original_error
     return cause
-
-
-def _describe_syntax(error: GraphQLSyntaxError) -> dict[str, Any]:
-    match = _TOO_MANY_TOKENS.search(error.message)
-    if match is None:
-        return {"code": "PARSE_FAILED"}
-    return {"code": f"{match['what'].upper()}_LIMIT", "limit": int(match["limit"])}

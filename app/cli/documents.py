@@ -218,3 +218,21 @@ subscription FollowRestore($id: ID!) {
 """
     + RESTORE
 )
+
+ALL = (
+    LIST_CONTAINERS,
+    LIST_BACKUPS,
+    LIST_RESTORES,
+    SHOW_BACKUP,
+    SHOW_RESTORE,
+    NAME_NODE,
+    SHOW_LOGS,
+    CREATE_BACKUP,
+    RESTORE_BACKUP,
+    DELETE_BACKUPS,
+    CREATE_DOWNLOAD,
+    CANCEL_BACKUP,
+    CANCEL_RESTORE,
+    FOLLOW_RESTORE,
+)
+"""Every document that the commands send: a gateway that takes trusted ones only takes these."""

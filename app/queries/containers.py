@@ -1,7 +1,7 @@
 """Statements about containers."""
 
 from collections.abc import Collection, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import asyncpg
@@ -20,11 +20,14 @@ async def get(connection: Connection, hub_id: UUID, id: UUID) -> Container | Non
 
 
 async def look(
-    connection: Connection, hub_id: UUID, id: UUID
-) -> tuple[ContainerState, datetime] | None:
-    """The state of a container, and the database's time."""
-    row = await connection.fetchrow(_QUERIES["look"], hub_id, id)
-    return None if row is None else (ContainerState(row["state"]), row["at"])
+    connection: Connection, hub_id: UUID, id: UUID, *, since: timedelta, limit: int
+) -> tuple[ContainerState, datetime, list[UUID]] | None:
+    """The state of a container, the database's time, and its backups not older than `since`.
+
+    At most `limit` of them, the newest; all as of one moment.
+    """
+    row = await connection.fetchrow(_QUERIES["look"], hub_id, id, since, limit)
+    return None if row is None else (ContainerState(row["state"]), row["at"], row["recent"])
 
 
 async def lock(connection: Connection, hub_id: UUID, id: UUID) -> Container | None:

@@ -10,6 +10,7 @@ from starlette.routing import Route, WebSocketRoute
 from app.api.context import Parts
 from app.api.execution import Operations
 from app.api.limits import Limits
+from app.api.trusted_documents import TrustedDocuments
 from app.web.downloads import PATH as DOWNLOADS
 from app.web.downloads import DownloadEndpoint
 from app.web.graphiql import send_asset
@@ -27,16 +28,18 @@ def create_app(
     *,
     allowed_origins: Collection[str] = (),
     limits: Limits | None = None,
+    trusted: TrustedDocuments | None = None,
     deadline_seconds: float = DEADLINE_SECONDS,
 ) -> Starlette:
     """Make the application. Parts are opened and closed by the caller.
 
     `allowed_origins`: other origins whose pages may use it; none by default.
+    `trusted`: the documents that requests may name; none by default, and others are taken too.
     `deadline_seconds`: for each query and mutation; subscriptions have none.
     `app.state.stopping` is an event to be set when the server stops: it ends the streams.
     """
     limits = limits or Limits()
-    operations = Operations(parts, limits)
+    operations = Operations(parts, limits, trusted)
     visits = Visits(parts, limits)
     health = Health(parts.database, parts.listen)
     sockets = SocketEndpoint(

@@ -68,7 +68,7 @@ class GraphQLEndpoint:
         try:
             _check_method(request)
             if wants_page(request):
-                return show_page()
+                return self._show_page()
             return await self._answer(request, media, visit)
         except REFUSALS as refusal:
             return _refuse(explain(refusal), media)
@@ -77,6 +77,16 @@ class GraphQLEndpoint:
             if error.retry:
                 return _write(body, 503, media, {"retry-after": "1"})
             return _write(body, 500, media)
+
+    def _show_page(self) -> Response:
+        if self._operations.trusted.only:
+            raise BadRequest(
+                403,
+                "DOCUMENT_NOT_TRUSTED",
+                "This gateway carries out the documents of its list of trusted documents only: "
+                "there is no GraphiQL here.",
+            )
+        return show_page()
 
     async def _answer(self, request: Request, media: str | None, visit: ExitStack) -> ASGIApp:
         if media is None:
@@ -208,7 +218,7 @@ def wants_page(request: Request) -> bool:
     """A browser that asks for a page, not a program that asks a query."""
     return (
         request.method == "GET"
-        and "query" not in request.query_params
+        and not {"query", "documentId", "extensions"} & set(request.query_params)
         and "text/html" in request.headers.get("accept", "").lower()
     )
 
@@ -277,7 +287,9 @@ async def _tell(answer: Answer) -> AsyncGenerator[Answer, None]:
 
 def _read_parameters(parameters: Mapping[str, str]) -> dict[str, Any]:
     body: dict[str, Any] = {
-        name: parameters[name] for name in ("query", "operationName") if name in parameters
+        name: parameters[name]
+        for name in ("query", "documentId", "operationName")
+        if name in parameters
     }
     for name in ("variables", "extensions"):
         if parameters.get(name):

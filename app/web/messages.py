@@ -1,5 +1,6 @@
 """Requests as clients write them: JSON, read strictly, and the shape of a GraphQL request."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,7 +8,10 @@ import orjson
 
 from app.api.execution import Request
 from app.api.rates import RateSpent
+from app.api.trusted_documents import hash_document
 from app.web.visits import TooMany
+
+_HASH = re.compile(r"[0-9a-f]{64}")
 
 
 class BadRequest(Exception):
@@ -72,15 +76,52 @@ def read_request(body: object) -> Request:
         raise BadRequest(400, "BATCHING_DISABLED", "Several operations in one body are not taken.")
     if not isinstance(body, dict):
         raise BadRequest(400, "BAD_REQUEST", "The body must be a JSON object.")
-    query = body.get("query")
-    variables = body.get("variables")
-    operation_name = body.get("operationName")
-    if not isinstance(query, str) or not query.strip():
-        raise BadRequest(400, "BAD_REQUEST", "`query` must be a text that is not empty.")
-    if variables is not None and not isinstance(variables, dict):
-        raise BadRequest(400, "BAD_REQUEST", "`variables` must be an object.")
-    if operation_name is not None and not isinstance(operation_name, str):
-        raise BadRequest(400, "BAD_REQUEST", "`operationName` must be a text.")
-    if not isinstance(body.get("extensions"), dict | None):
-        raise BadRequest(400, "BAD_REQUEST", "`extensions` must be an object.")
-    return Request(query=query, variables=variables, operation_name=operation_name or None)
+    query = _read_text(body, "query")
+    document_id = _read_text(body, "documentId")
+    digest = _read_hash(_read_object(body, "extensions"))
+    if query is not None and document_id is not None:
+        raise BadRequest(400, "BAD_REQUEST", "Send `query` or `documentId`, not both.")
+    if query is None and document_id is None and digest is None:
+        raise BadRequest(
+            400, "BAD_REQUEST", "`query` must be there, or the `documentId` of a trusted document."
+        )
+    if query is not None and digest is not None and hash_document(query) != f"sha256:{digest}":
+        raise BadRequest(400, "BAD_REQUEST", "`sha256Hash` is not the SHA-256 of `query`.")
+    return Request(
+        query=query,
+        document_id=document_id,
+        document_hash=digest,
+        variables=_read_object(body, "variables"),
+        operation_name=_read_text(body, "operationName", empty=True) or None,
+    )
+
+
+def _read_text(body: Mapping[str, Any], name: str, *, empty: bool = False) -> str | None:
+    """A member that is a text, or null, or absent."""
+    value = body.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise BadRequest(400, "BAD_REQUEST", f"`{name}` must be a text.")
+    if not empty and not value.strip():
+        raise BadRequest(400, "BAD_REQUEST", f"`{name}` must not be empty.")
+    return value
+
+
+def _read_object(body: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+    value = body.get(name)
+    if value is not None and not isinstance(value, dict):
+        raise BadRequest(400, "BAD_REQUEST", f"`{name}` must be an object.")
+    return value
+
+
+def _read_hash(extensions: Mapping[str, Any] | None) -> str | None:
+    """The SHA-256 in hex by which Apollo's clients name a document; None where there is none."""
+    named = _read_object(extensions or {}, "persistedQuery")
+    if named is None:
+        return None
+    digest = named.get("sha256Hash")
+    if named.get("version") != 1 or not isinstance(digest, str) or not _HASH.fullmatch(digest):
+        message = "`persistedQuery` must have `version` 1, and a `sha256Hash` of 64 hex digits."
+        raise BadRequest(400, "BAD_REQUEST", message)
+    return digest

@@ -18,6 +18,7 @@ from app.settings import Settings
 from app.web.app import create_app
 from app.wiring.operator import need_database_url
 from app.wiring.parts import bind, make_api_parts, make_limits, make_sealer, make_worker_parts
+from app.wiring.trusted_documents import make_trusted_documents
 from app.worker.loop import Worker
 
 GRACE_SECONDS = 5
@@ -51,8 +52,13 @@ class Server(uvicorn.Server):
 
 
 def make_app(settings: Settings, parts: Parts) -> Starlette:
-    """The gateway as the operator wants it."""
-    return create_app(parts, allowed_origins=settings.allowed_origins, limits=make_limits(settings))
+    """The gateway as the operator wants it. Raises StartError."""
+    return create_app(
+        parts,
+        allowed_origins=settings.allowed_origins,
+        limits=make_limits(settings),
+        trusted=make_trusted_documents(settings),
+    )
 
 
 def make_server(app: Starlette) -> Server:

@@ -98,7 +98,18 @@ where hub_id = $1
     and state = any ($4::text[]);
 
 -- name: look
--- The state of one container, and what time it is.
-select state, now() as at
+-- The state of one container, what time it is, and its newest backups of the last while.
+select
+    state,
+    now() as at,
+    array(
+        select backups.id
+        from backups
+        where backups.hub_id = $1
+            and backups.container_id = $2
+            and backups.created_at > now() - $3::interval
+        order by backups.created_at desc, backups.id desc
+        limit $4
+    ) as recent
 from containers
 where hub_id = $1 and id = $2;

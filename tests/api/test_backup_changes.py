@@ -200,6 +200,37 @@ async def test_an_old_backup_that_changes_does_not_enter(
     assert await read_change(client) == ("CHANGED", encode_id("Backup", order.backup.id), "QUEUED")
 
 
+async def test_a_backup_that_the_list_holds_already_does_not_enter_again(
+    client: Socket, stage: Stage, gateway_database: Database
+) -> None:
+    """It is seconds old: the list that is read after RESET has it."""
+    backup = await a_queued_backup(gateway_database, stage)
+    await watch_list(client, stage)
+    await cancel_backup(gateway_database, stage.admin, id=backup.id)
+    id = encode_id("Backup", backup.id)
+    assert await read_change(client) == ("CHANGED", id, "CANCELED")
+    await delete_backups(gateway_database, stage.admin, ids=[(id, backup.id)])
+    assert await read_change(client) == ("LEFT", id, "DELETED")
+
+
+async def test_after_another_reset_what_was_told_before_is_known(
+    client: Socket, stage: Stage, owner: Database, gateway_database: Database
+) -> None:
+    await watch_list(client, stage)
+    backup = await a_queued_backup(gateway_database, stage)
+    id = encode_id("Backup", backup.id)
+    assert await read_change(client) == ("ENTERED", id, "QUEUED")
+    async with owner.connection() as connection:
+        await connection.execute(
+            "select pg_notify($1, $2)",
+            CHANNEL,
+            f'{{"topics":[["container:{stage.container.id}",""]]}}',
+        )
+    assert await read(client, "containerBackups") == RESET
+    await cancel_backup(gateway_database, stage.admin, id=backup.id)
+    assert await read_change(client) == ("CHANGED", id, "CANCELED")
+
+
 async def test_a_restore_is_no_change_of_the_list(
     client: Socket, stage: Stage, gateway_database: Database, worker_database: Database
 ) -> None:

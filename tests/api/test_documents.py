@@ -1,6 +1,7 @@
 """Limits: one pass over a document, each with a clear answer; attacks cost next to nothing."""
 
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,17 +10,19 @@ from graphql import (
     GraphQLResolveInfo,
     OperationDefinitionNode,
     OperationType,
+    TokenKind,
     build_schema,
     execute_sync,
     parse,
 )
 
-from app.api.documents import Prepared, prepare
+from app.api.documents import Prepared, count_lexemes, prepare
 from app.api.known_documents import KnownDocuments
 from app.api.limits import Limits, measure
 from app.api.paging import read_limit
 from app.api.top_level_errors import show_error
 
+EXAMPLES = sorted((Path(__file__).parents[2] / "app/web/static/examples").glob("*.graphql"))
 LISTS = frozenset({"containers", "backups", "restores", "logs"})
 
 
@@ -98,8 +101,50 @@ def test_a_page_in_a_variable_counts_as_what_it_holds() -> None:
 
 
 def test_too_many_tokens_are_never_parsed() -> None:
-    assert refuse("{ " + "a " * 2000 + "}") == {"code": "TOKENS_LIMIT", "limit": 1000}
-    assert refuse("#\n" * 2000 + "{ a }") == {"code": "COMMENTS_LIMIT", "limit": 1000}
+    refused = {"code": "TOKENS_LIMIT", "limit": 1000, "actual": 2002}
+    assert refuse("{ " + "a " * 2000 + "}") == refused
+    refused = {"code": "COMMENTS_LIMIT", "limit": 1000, "actual": 2001}
+    assert refuse("#\n" * 2000 + "{ a #\n}") == refused
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *(path.read_text() for path in EXAMPLES),
+        '{ a(b: "x # \\\\ \\" y", c: """ # "q" \\""" """, e: -1.5e-3) ...F ... { b } } # "c"',
+        "query ($a: [I!]! = [1]) @x { a(b: $a) } fragment F on Q { a } #\r#\n",
+    ],
+    ids=range(8),
+)
+def test_what_is_counted_is_what_the_parser_reads(query: str) -> None:
+    document = parse(query)
+    assert document.loc
+    comments, token = 0, document.loc.start_token.next
+    while token:
+        comments += token.kind is TokenKind.COMMENT
+        token = token.next
+    assert count_lexemes(query) == {
+        "tokens": document.token_count - comments,
+        "comments": comments,
+    }
+
+
+@pytest.mark.parametrize("text", ['"""' + '\\"""' * 60_000, '"' * 250_000, '\\"' * 100_000])
+def test_counting_takes_one_pass_whatever_the_text_is(text: str) -> None:
+    count_lexemes(text)
+
+
+def test_asking_b2_now_costs_points_each_time() -> None:
+    def cost(query: str, **variables: Any) -> int:
+        return read(query, variables).cost
+
+    one = "query ($l: Boolean = true) { a { storage(live: $l) { status } } }"
+    assert cost("{ a { storage { status } } }") == 3
+    assert cost("{ a { storage(live: false) { status } } }") == 3
+    assert cost("{ a { storage(live: true) { status } } }") == 103
+    assert [cost(one), cost(one, l=True), cost(one, l=False), cost(one, l=None)] == [103, 103, 3, 3]
+    page = "{ backups(first: 50) { nodes { storage(live: true) { status } } } }"
+    assert cost(page) == 1 + 50 * (1 + 100 + 1 + 1)
 
 
 def test_what_is_no_document_is_told_as_such() -> None:
