@@ -19,7 +19,7 @@ $(shell for v in $(VENV) .venv-b2 .venv-codegen .venv-pin; do \
 	if [ -e $$v/.place ] && { [ "$$(cat $$v/.place)" != "$(CURDIR)" ] || [ ! -x $$v/bin/python ]; }; \
 	then rm -rf $$v; fi; done)
 
-.PHONY: up test check chaos bench pin tables venv
+.PHONY: up test check chaos bench pin tables released venv
 .DELETE_ON_ERROR:
 
 up: $(RUN)  ## the gateway, a worker, an embedded PostgreSQL and B2 (HOST, PORT, DATABASE_URL, BACKUP_GATEWAY_*)
@@ -45,6 +45,11 @@ pin: .venv-pin/.stamp  ## write the requirements*.txt anew: newest versions, has
 
 tables: $(DEV)  ## write the README's tables anew from the code
 	@PYTHONPATH=. exec $(BIN)/python -m tests.readme_tables
+
+released: $(RUN)  ## write down the schema that a release promises its clients; only at a release
+	@{ $(BIN)/python -c 'import app; print("#", app.__version__)'; \
+		echo "# What clients were promised: the schema of the last release. A test refuses what breaks it."; \
+		$(BIN)/backup-gateway schema; } > tests/schema_released.graphql
 
 venv: $(DEV) $(B2) $(CODEGEN) $(NODE)
 

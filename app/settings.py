@@ -74,6 +74,8 @@ LIMITS = (
     "sockets",
     "subscriptions",
     "connections",
+    "socket_operations",
+    "seconds",
 )
 """What BACKUP_GATEWAY_LIMITS may name."""
 

@@ -1,5 +1,6 @@
 """The README says what is: its tables, its commands and its queries."""
 
+import json
 import os
 import re
 import shlex
@@ -10,6 +11,7 @@ import pytest
 from graphql import build_schema, parse, validate
 
 from app.__main__ import main
+from app.api.trusted_documents import find_faults, find_outdated
 from tests.fakes.new_user import NewUser, make_user
 from tests.readme_tables import README, TABLES, find_block
 
@@ -64,7 +66,13 @@ def test_there_is_something_to_check():
     assert len([line for line in SHELL if OURS.match(line)]) >= 6
 
 
-TOUR = [block for language, block in BLOCKS if language == "sh" and "make" not in block]
+TOUR = [
+    block
+    for language, block in BLOCKS
+    if language == "sh" and "make" not in block and "curl" not in block
+]
+STREAM = next(block for language, block in BLOCKS if language == "sh" and "curl" in block)
+JSON = [block for language, block in BLOCKS if language == "json"]
 OWN = next(block for language, block in BLOCKS if "export DATABASE_URL" in block)
 UNTIL_GREETED = """
 .venv/bin/backup-gateway up > told & up=$!
@@ -92,12 +100,27 @@ def run_as_written(user: NewUser, block: str, **more: str) -> str:
     return done.stdout
 
 
+def test_the_list_of_trusted_documents_is_one():
+    schema = build_schema((ROOT / "schema.graphql").read_text())
+    [documents] = map(json.loads, JSON)
+    assert find_faults(documents) == []
+    assert find_outdated(documents, schema) == {}
+
+
+@pytest.mark.needs("curl")
 @pytest.mark.timeout(300)  # a whole program starts, on a busy machine
 def test_the_tour_runs_as_it_is_written():
     user = make_user()
     try:
-        user.start().greeted()
-        told = [run_as_written(user, block) for block in TOUR]
+        up = user.start().greeted()
+        told = [run_as_written(user, block) for block in TOUR[:1]]
+        id = json.loads(user.run("backups", "ledger", "--json").stdout)[0]["id"]
+        stream = STREAM.replace("http://127.0.0.1:8000/graphql", up.url)
+        assert stream != STREAM
+        events = run_as_written(user, stream, KEY=up.token, id=id)
+        assert 'data: {"data":{"backupProgress":{"state":"LIVE","sizeBytes":' in events
+        assert events.endswith("event: complete\ndata:\n\n")
+        told += [run_as_written(user, block) for block in TOUR[1:]]
         assert len(told) == 2
         assert "LIVE" in told[0]
         assert "SUCCEEDED" in told[0]

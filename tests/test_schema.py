@@ -1,6 +1,7 @@
 """The contract: schema.graphql is up to date, described, and holds what was promised for ever."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,8 +17,11 @@ from graphql import (
     GraphQLScalarType,
     GraphQLSchema,
     build_schema,
+    find_breaking_changes,
+    find_dangerous_changes,
     get_named_type,
 )
+from graphql.utilities import DangerousChangeType
 
 from app import errors
 from app.api.schema import export
@@ -25,6 +29,13 @@ from app.api.user_errors import CODES
 from app.model.access import Capability
 
 ROOT = Path(__file__).parents[1]
+RELEASED = ROOT / "tests/schema_released.graphql"
+HARMLESS = {
+    DangerousChangeType.OPTIONAL_ARG_ADDED,
+    DangerousChangeType.OPTIONAL_INPUT_FIELD_ADDED,
+    DangerousChangeType.IMPLEMENTED_INTERFACE_ADDED,
+}
+"""Which types are errors is frozen apart."""
 BUILT_IN = {"String", "Int", "Float", "Boolean", "ID"}
 
 ENUMS = {
@@ -112,6 +123,48 @@ def root_fields(schema: GraphQLSchema) -> Iterator[tuple[str, str]]:
 def test_the_committed_schema_is_up_to_date(text: str) -> None:
     """`backup-gateway schema > schema.graphql` writes it anew."""
     assert (ROOT / "schema.graphql").read_text(encoding="utf-8") == text
+
+
+def find_breaks(released: str, now: str) -> list[str]:
+    """What of a schema that was released no client may rely on any more."""
+    old, new = build_schema(released), build_schema(now)
+    found = [*find_breaking_changes(old, new), *find_dangerous_changes(old, new)]
+    return [change.description for change in found if change.type not in HARMLESS]
+
+
+def test_nothing_that_was_released_is_broken(text: str) -> None:
+    """Before the first release `make released` may write it anew; then the changelog says so."""
+    assert find_breaks(RELEASED.read_text(encoding="utf-8"), text) == []
+
+
+def test_the_released_schema_is_that_of_the_last_release() -> None:
+    """The changelog's newest version that is released; before the first one, the one to come."""
+    heads = re.findall(r"^## (\S+)(.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    released = [version for version, rest in heads if "not released" not in rest]
+    expected = released[0] if released else heads[0][0]
+    assert RELEASED.read_text(encoding="utf-8").splitlines()[0] == f"# {expected}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("  pinned: Boolean!\n", "  fixed: Boolean!\n"),
+        ("  pinned: Boolean!\n", "  pinned: Boolean\n"),
+        ("  CANCELED\n", "  LOST\n"),
+        ("  CANCELED\n", "  CANCELED\n  LOST\n"),
+        ("first: Int", "first: Int!"),
+    ],
+    ids=["removed", "nullable", "value less", "value more", "required"],
+)
+def test_a_broken_promise_is_found(text: str, old: str, new: str) -> None:
+    assert old in text
+    assert find_breaks(text, text.replace(old, new)) != []
+
+
+def test_what_is_added_breaks_nothing(text: str) -> None:
+    more = text.replace("type Mutation {", "type Mutation {\n  more(of: Int): Int", 1)
+    more = more.replace("input BackupFilter {", "input BackupFilter {\n  more: Int", 1)
+    assert find_breaks(text, more) == []
 
 
 def test_everything_has_a_description(schema: GraphQLSchema) -> None:

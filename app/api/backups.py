@@ -289,7 +289,8 @@ def read_filter(filter: BackupFilter | None) -> model.BackupFilter:
         return model.BackupFilter()
     states = given(filter.states)
     return model.BackupFilter(
-        states=None if states is None else tuple(states),
+        # In one order: a cursor goes on where the same ones are named in another.
+        states=None if states is None else tuple(sorted(set(states))),
         instance_id=filter_id("Instance", filter.instance_id),
         trigger=given(filter.trigger),
         created_after=given(filter.created_after),

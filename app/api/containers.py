@@ -207,7 +207,8 @@ def _read_filter(filter: ContainerFilter | None) -> model.ContainerFilter:
     return model.ContainerFilter(
         identifier=given(filter.identifier),
         stateful=given(filter.stateful),
-        states=None if states is None else tuple(states),
+        # In one order: a cursor goes on where the same ones are named in another.
+        states=None if states is None else tuple(sorted(set(states))),
     )
 
 

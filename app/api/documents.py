@@ -17,6 +17,7 @@ from graphql import (
     parse,
     visit,
 )
+from graphql.language.parser import MAX_NESTING_DEPTH
 
 from app.api.known_documents import KnownDocuments
 from app.api.limits import Limits, measure, refuse, refuse_above
@@ -29,7 +30,7 @@ _NUL = re.compile(r"\x00|\\u(?:0000|\{0+\})")
 _LONG_NUMBER = re.compile(rf"[0-9]{{{LONGEST_NUMBER // 4}}}")
 """Whatever has none of it has no number that is too long: `-`, `.` and `e` part it in three."""
 
-_TOO_MANY = re.compile(r"more than [0-9]+ (tokens|comments)")
+_TOO_MUCH = re.compile(r"more than [0-9]+ (tokens|comments)|nested too deeply")
 _TEXTS = r'"""(?:\\"""|[^"]|"(?!""))*+(?:""")?|"(?:\\.|[^"\\\n])*+"?'
 """Each goes on to its end or to that of the document: one pass, whatever it holds."""
 _LEXEMES = re.compile(rf"#[^\r\n]*+|{_TEXTS}|\.\.\.|[\w.+-]++|[!$&()\[\]{{|}}:=@]")
@@ -89,24 +90,31 @@ def _parse(query: str, most: int) -> DocumentNode:
     try:
         return parse(query, max_lexical_tokens=most, max_comments=most)
     except GraphQLSyntaxError as error:
-        match = _TOO_MANY.search(error.message)
+        match = _TOO_MUCH.search(error.message)
         if match is None:
             raise
-    found = count_lexemes(query)[match[1]]
+    what = "nesting" if match[1] is None else match[1]
+    most = MAX_NESTING_DEPTH if match[1] is None else most
     # Whatever was counted in a text that is no document: the parser saw one more than it takes.
-    refuse_above(match[1], max(found, most + 1), most)
+    refuse_above(what, max(count_lexemes(query)[what], most + 1), most)
     raise AssertionError
 
 
 def count_lexemes(query: str) -> dict[str, int]:
-    """How many tokens and comments a text has, found without parsing it."""
-    comments = tokens = 0
+    """How many tokens and comments a text has, and how deep its brackets, without parsing it."""
+    comments = tokens = depth = nesting = 0
     for match in _LEXEMES.finditer(query):
-        if query[match.start()] == "#":
+        mark = query[match.start()]
+        if mark == "#":
             comments += 1
-        else:
-            tokens += 1
-    return {"tokens": tokens, "comments": comments}
+            continue
+        tokens += 1
+        if mark in "{[":
+            depth += 1
+            nesting = max(nesting, depth)
+        elif mark in "}]":
+            depth -= 1
+    return {"tokens": tokens, "comments": comments, "nesting": nesting}
 
 
 def _choose(document: DocumentNode, name: str | None, limits: Limits) -> OperationDefinitionNode:

@@ -24,16 +24,19 @@ from graphql import (
     value_from_ast_untyped,
 )
 
-from app.api.paging import DEFAULT_PAGE, LARGEST_PAGE
+from app.api.paging import DEFAULT_PAGE, LARGEST_PAGE, read_limit
 
 INTROSPECTION_POINTS = 500
 """What `__schema` and `__type` cost, whatever is asked of them."""
 LIVE_POINTS = 100
 """What a field costs, each time, whose argument `live: true` has Backblaze B2 asked."""
 
+LARGEST_INT = 2**31 - 1
+_HUGE = 10**10
 _CEILING = 10**9
 _PHRASES = {
     "depth": "levels of depth",
+    "nesting": "brackets within each other",
     "directives": "directives in one place",
     "nodes": "entries in all its lists",
     "list": "entries in one list",
@@ -67,6 +70,10 @@ class Limits:
     """Open at a time over sockets and streams, of one key at one gateway."""
     connections: int = 5000
     """Sockets and streams open at a time, of all keys at one gateway."""
+    socket_operations: int = 100
+    """Under way at a time over one socket."""
+    seconds: int = 30
+    """For a request to arrive, and for its query or mutation to be carried out."""
     introspection: bool = True
 
 
@@ -234,6 +241,9 @@ class _Measure:
             if argument.name.value in {"first", "last"}:
                 number = self._read_number(argument)
                 if number is not None:
+                    if abs(number) > LARGEST_INT:
+                        # Nothing could say it as well later: it is no `Int`.
+                        read_limit(**{"first": None, "last": None, argument.name.value: number})
                     return min(max(number, 1), LARGEST_PAGE)
         return DEFAULT_PAGE
 
@@ -241,7 +251,8 @@ class _Measure:
         value = argument.value
         if isinstance(value, IntValueNode):
             # A number of a thousand digits is no page; do not even read it.
-            return int(value.value) if len(value.value) <= len(str(_CEILING)) else _CEILING
+            is_short = len(value.value) <= len(str(LARGEST_INT)) + 1
+            return int(value.value) if is_short else _HUGE
         if isinstance(value, VariableNode):
             number = self._read_variable(value.name.value)
             # A JSON number like 100.0 or 1e2 is an Int of GraphQL.

@@ -176,7 +176,8 @@ def read_filter(filter: RestoreFilter | None) -> model.RestoreFilter:
         return model.RestoreFilter()
     states = given(filter.states)
     return model.RestoreFilter(
-        states=None if states is None else tuple(states),
+        # In one order: a cursor goes on where the same ones are named in another.
+        states=None if states is None else tuple(sorted(set(states))),
         instance_id=filter_id("Instance", filter.instance_id),
         created_after=given(filter.created_after),
         created_before=given(filter.created_before),

@@ -19,7 +19,6 @@ from app.web.health import Health
 from app.web.visits import Visits
 from app.web.websocket import SocketEndpoint
 
-DEADLINE_SECONDS = 30.0
 PATH = "/graphql"
 
 
@@ -29,21 +28,28 @@ def create_app(
     allowed_origins: Collection[str] = (),
     limits: Limits | None = None,
     trusted: TrustedDocuments | None = None,
-    deadline_seconds: float = DEADLINE_SECONDS,
+    deadline_seconds: float | None = None,
 ) -> Starlette:
     """Make the application. Parts are opened and closed by the caller.
 
     `allowed_origins`: other origins whose pages may use it; none by default.
     `trusted`: the documents that requests may name; none by default, and others are taken too.
-    `deadline_seconds`: for each query and mutation; subscriptions have none.
+    `deadline_seconds`: for a request to arrive, and for each query and mutation; subscriptions have
+    none. The limit `seconds` by default.
     `app.state.stopping` is an event to be set when the server stops: it ends the streams.
     """
     limits = limits or Limits()
+    if deadline_seconds is None:
+        deadline_seconds = limits.seconds
     operations = Operations(parts, limits, trusted)
     visits = Visits(parts, limits)
     health = Health(parts.database, parts.listen)
     sockets = SocketEndpoint(
-        operations, visits, allowed_origins=allowed_origins, deadline_seconds=deadline_seconds
+        operations,
+        visits,
+        allowed_origins=allowed_origins,
+        deadline_seconds=deadline_seconds,
+        most_operations=limits.socket_operations,
     )
     middleware = []
     if allowed_origins:

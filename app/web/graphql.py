@@ -165,6 +165,18 @@ class GraphQLEndpoint:
         if request.method == "GET":
             return _read_parameters(request.query_params)
         _check_content_type(request.headers.get("content-type", ""))
+        try:
+            async with asyncio.timeout(self._deadline_seconds):
+                return read_json(await self._read_body(request))
+        except TimeoutError:
+            limit = self._deadline_seconds
+            message = f"The request took longer than {limit:g} s to arrive."
+            # The rest may come yet: nothing else can be read from this connection.
+            raise BadRequest(
+                408, "TIME_LIMIT", message, headers={"connection": "close"}, limit=limit
+            ) from None
+
+    async def _read_body(self, request: Request) -> bytes:
         limit = self._operations.limits.body_bytes
         body = bytearray()
         async for chunk in request.stream():
@@ -177,7 +189,7 @@ class GraphQLEndpoint:
                     limit=limit,
                     actual=_find_size(request, len(body)),
                 )
-        return read_json(bytes(body))
+        return bytes(body)
 
     async def _carry_out(
         self, request: Request, prepared: Prepared, principal: Principal, cost: Cost

@@ -16,6 +16,7 @@ from app.api.context import Parts
 from app.service.secrets import Sealer
 from app.settings import Settings
 from app.web.app import create_app
+from app.wiring.connections import Connection
 from app.wiring.operator import need_database_url
 from app.wiring.parts import bind, make_api_parts, make_limits, make_sealer, make_worker_parts
 from app.wiring.trusted_documents import make_trusted_documents
@@ -66,7 +67,7 @@ def make_server(app: Starlette) -> Server:
     return Server(
         uvicorn.Config(
             app,
-            http="httptools",
+            http=Connection,
             ws="websockets-sansio",
             ws_max_size=LARGEST_MESSAGE,
             lifespan="off",

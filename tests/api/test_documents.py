@@ -123,7 +123,9 @@ def test_what_is_counted_is_what_the_parser_reads(query: str) -> None:
     while token:
         comments += token.kind is TokenKind.COMMENT
         token = token.next
-    assert count_lexemes(query) == {
+    found = count_lexemes(query)
+    assert found.pop("nesting") > 0
+    assert found == {
         "tokens": document.token_count - comments,
         "comments": comments,
     }
@@ -145,6 +147,24 @@ def test_asking_b2_now_costs_points_each_time() -> None:
     assert [cost(one), cost(one, l=True), cost(one, l=False), cost(one, l=None)] == [103, 103, 3, 3]
     page = "{ backups(first: 50) { nodes { storage(live: true) { status } } } }"
     assert cost(page) == 1 + 50 * (1 + 100 + 1 + 1)
+
+
+def test_brackets_too_deep_for_the_parser_are_told_as_such() -> None:
+    for query, deep in (
+        ("{ a " * 250 + "}" * 250, 250),
+        (f"{{ a(b: {'[' * 300}{']' * 300}) }}", 301),
+    ):
+        refused = {"code": "NESTING_LIMIT", "limit": 200, "actual": deep}
+        assert refuse(query) == refused
+
+
+def test_a_page_that_is_no_int_is_refused_like_any_other() -> None:
+    refused = {"code": "BAD_USER_INPUT", "argument": "first", "limit": 100}
+    query = "query ($n: Int) { containers(first: $n) { nodes { a } } }"
+    for number in (2**31, -(2**31), 10**20, 2.0**31):
+        assert refuse(query, {"n": number}) == refused
+        assert refuse(f"{{ containers(first: {number:.0f}) {{ a }} }}") == refused
+    assert refuse("{ containers(last: -%s) { nodes { a } } }" % ("9" * 90))["argument"] == "last"
 
 
 def test_what_is_no_document_is_told_as_such() -> None:

@@ -45,7 +45,18 @@ join integrations on integrations.id = backups.integration_id
 where backups.hub_id = $1 and backups.id = any($2::uuid[]);
 
 -- containers.look
-select state, now() as at
+select
+    state,
+    now() as at,
+    array(
+        select backups.id
+        from backups
+        where backups.hub_id = $1
+            and backups.container_id = $2
+            and backups.created_at > now() - $3::interval
+        order by backups.created_at desc, backups.id desc
+        limit $4
+    ) as recent
 from containers
 where hub_id = $1 and id = $2;
 
