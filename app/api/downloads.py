@@ -55,8 +55,9 @@ class DownloadMutations:
         CreateDownloadPayload,
         description="Make an address that streams the bytes of a `LIVE` backup once. Every chunk "
         "of 4 MiB is checked against what was saved before it is sent, and the length is said "
-        "before: a stream that ends short of it was cut, because the bytes were not right or "
-        "Backblaze B2 failed. Then make another address.",
+        "before: a stream that ends short of it was cut, because the bytes were not right, "
+        "Backblaze B2 failed or gave nothing for 60 s, or the client took less than 256 KiB in "
+        "30 s. Then make another address. A stream has no deadline as a whole.",
     )
     async def create_download(
         self,

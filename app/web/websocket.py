@@ -101,6 +101,7 @@ class _Session:
         self._initialised = False
         self._running: dict[str, asyncio.Task[None]] = {}
         self._visit = ExitStack()
+        self._turn = asyncio.Lock()
 
     async def run(self) -> None:
         closed = _Closed()
@@ -264,7 +265,11 @@ class _Session:
 
     async def _send(self, message: dict[str, Any]) -> None:
         """Send, or end the socket: a client that does not read must not hold us up."""
-        text = orjson.dumps(message).decode()
+        # One at a time: what waits for its turn is not written out yet.
+        async with self._turn:
+            await self._send_now(orjson.dumps(message).decode())
+
+    async def _send_now(self, text: str) -> None:
         try:
             async with asyncio.timeout(self._endpoint.send_seconds):
                 await self._socket.send_text(text)

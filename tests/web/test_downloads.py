@@ -5,19 +5,24 @@ import base64
 import hashlib
 import os
 import re
+import socket
 import sys
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Route
 
 from app.errors import DownloadsBusy
 from app.transfer.objects import Objects
 from app.web.app import create_app
+from app.web.downloads import PATH, DownloadEndpoint
 from app.wiring.parts import make_api_parts
 from tests.graphql_server import serve
 from tests.product import ERRORS, Product, Refused
@@ -298,6 +303,49 @@ def test_a_hub_holds_half_of_the_streams_and_at_least_one():
             held.enter_context(objects.share(uuid4()))
         with objects.share(hub):
             pass
+
+
+@asynccontextmanager
+async def impatient(product: Product, **seconds: float) -> AsyncIterator[tuple[Objects, str]]:
+    """A gateway for downloads alone that waits for less long."""
+    async with make_api_parts(
+        product.settings, product.owner.dsn, sealer=product.sealer, embedded_realm=None
+    ) as parts:
+        app = Starlette(routes=[Route(PATH, DownloadEndpoint(parts, **seconds))])
+        async with serve(app, send_buffer=4096) as place:
+            yield parts.objects, f"http://{place}"
+
+
+async def test_a_download_ends_where_b2_gives_nothing(product):
+    """Before the first byte as an answer, later by a cut; then there is room for others."""
+    backup = await a_backup(product)
+    async with impatient(product, chunk_seconds=0.3) as (objects, place):
+        url = place + httpx.URL(await an_address(product, backup)).path
+        product.b2.faults.slow_down(1000)
+        response = await get(url)
+        assert (response.status_code, code_of(response)) == (503, "STORAGE_UNAVAILABLE")
+        assert int(response.headers["retry-after"]) > 0
+        assert objects.streams._value == product.settings.downloads
+        product.b2.faults.slow_down(None)
+        # It was spent all the same.
+        assert (await get(url)).status_code == 404
+
+
+async def test_a_download_ends_where_its_client_takes_nothing(product):
+    backup = await a_backup(product)
+    async with impatient(product, piece_seconds=0.3) as (objects, place):
+        url = httpx.URL(place + httpx.URL(await an_address(product, backup)).path)
+        narrow = socket.socket()
+        narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        narrow.setblocking(False)  # noqa: FBT003
+        loop = asyncio.get_running_loop()
+        with narrow:
+            await loop.sock_connect(narrow, (url.host, url.port))
+            await loop.sock_sendall(narrow, f"GET {url.path} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+            assert (await loop.sock_recv(narrow, 15)).startswith(b"HTTP/1.1 200 OK")
+            async with asyncio.timeout(10):
+                while objects.streams._value != product.settings.downloads:
+                    await asyncio.sleep(0.01)
 
 
 async def run_download(product: Product, folder: Path, *arguments: str) -> tuple[int, str, str]:

@@ -3,12 +3,9 @@
 import asyncio
 import contextlib
 import json
-import os
 import signal
-import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -22,11 +19,10 @@ from app.postgres.listen import ListenHub
 from app.postgres.pool import Database
 from app.service.endings import finish_restore
 from app.service.runs import record_progress
-from app.service.secrets import make_key
 from app.web.app import create_app
-from app.wiring.parts import bind
 from tests.builders import a_live_backup, a_stage, a_started_restore
-from tests.conftest import GATEWAY_ROLE, WORKER_ROLE
+from tests.conftest import GATEWAY_ROLE
+from tests.gateway_process import RunGateway
 from tests.graphql_server import Client, serve
 from tests.graphql_socket import Socket, open_socket
 
@@ -126,65 +122,6 @@ async def test_a_key_that_is_revoked_at_one_gateway_ends_its_sockets_at_another(
         answer = await admin.ask(revoke, id=encode_id("ApiKey", admin.principal.key_id))
         assert answer["revokeApiKey"] == {"errors": []}
         assert await client.wait_closed() == (4401, "Unauthorized")
-
-
-@dataclass(kw_only=True)
-class Gateway:
-    """A `backup-gateway serve`."""
-
-    process: asyncio.subprocess.Process
-    place: str
-    log: Path
-
-    @property
-    def url(self) -> str:
-        return f"http://{self.place}/graphql"
-
-
-RunGateway = Callable[[], contextlib.AbstractAsyncContextManager[Gateway]]
-
-
-@pytest.fixture
-def run_gateway(dsn: str, tmp_path: Path) -> RunGateway:
-    """Start a gateway; the next one has the same address."""
-    with bind("127.0.0.1", 0) as listening:
-        port: int = listening.getsockname()[1]
-    environment = {
-        "PATH": os.environ["PATH"],
-        "PORT": str(port),
-        "DATABASE_URL": dsn,
-        "BACKUP_GATEWAY_SECRET_KEY": make_key(),
-        "BACKUP_GATEWAY_GATEWAY_ROLE": GATEWAY_ROLE,
-        "BACKUP_GATEWAY_WORKER_ROLE": WORKER_ROLE,
-    }
-    log = tmp_path / "log"
-
-    @contextlib.asynccontextmanager
-    async def run() -> AsyncIterator[Gateway]:
-        with log.open("ab") as stream:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "app", "serve", env=environment, stderr=stream
-            )
-        gateway = Gateway(process=process, place=f"127.0.0.1:{port}", log=log)
-        try:
-            await wait_until_ready(gateway)
-            yield gateway
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-
-    return run
-
-
-async def wait_until_ready(gateway: Gateway) -> None:
-    async with httpx.AsyncClient(trust_env=False) as client:
-        while True:
-            assert gateway.process.returncode is None, gateway.log.read_text()
-            with contextlib.suppress(httpx.TransportError):
-                if (await client.get(f"http://{gateway.place}/readyz")).status_code == 200:
-                    return
-            await asyncio.sleep(0.05)
 
 
 @pytest.mark.timeout(60)  # a gateway starts twice
