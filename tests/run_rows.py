@@ -1,10 +1,12 @@
 """What the rows of a run say, read past the services."""
 
 from datetime import timedelta
+from uuid import UUID
 
 from app.service.runs import (
     claim_run,
 )
+from app.service.sweeps import next_run
 from tests.builders import (
     PLACES,
     TTL,
@@ -20,6 +22,18 @@ order by kind, name
 async def reclaims_of(owner, backup_id):
     async with owner.connection() as connection:
         return [tuple(row) for row in await connection.fetch(RECLAIMS, backup_id)]
+
+
+async def waiting_runs(database, places, limit):
+    """The runs that workers at these places would take now, in their order."""
+    found = []
+    after = UUID(int=0)
+    while len(found) < limit:
+        run = await next_run(database, places, after=after, full=[], taken=found)
+        if run is None:
+            break
+        found.append(run.id)
+    return found
 
 
 async def row_of(owner, run_id):

@@ -109,3 +109,11 @@ class ReclaimOrder:
     attempts: int
     age: timedelta
     storage: StorageAccess
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingRun:
+    """A run that a worker can claim now."""
+
+    id: UUID
+    hub_id: UUID

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from app.model.orders import WaitingRun
 from app.postgres.pool import Connection
 from app.postgres.statements import load
 
@@ -21,9 +22,16 @@ class Left:
     leftover: dict[str, Any]
 
 
-async def waiting(connection: Connection, places: Collection[str], limit: int) -> list[UUID]:
-    rows = await connection.fetch(_SQL["waiting"], list(places), limit)
-    return [row["id"] for row in rows]
+async def next_in_turn(
+    connection: Connection,
+    place: str,
+    *,
+    after: UUID,
+    full: Collection[UUID],
+    taken: Collection[UUID],
+) -> WaitingRun | None:
+    row = await connection.fetchrow(_SQL["next_in_turn"], place, after, list(full), list(taken))
+    return None if row is None else WaitingRun(id=row["id"], hub_id=row["hub_id"])
 
 
 async def unstarted(connection: Connection, limit: int) -> list[UUID]:

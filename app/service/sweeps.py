@@ -6,7 +6,7 @@ from typing import Final
 from uuid import UUID
 
 from app.errors import NotStarted, OwnerLost, TimedOut
-from app.model.orders import LeftBehind
+from app.model.orders import LeftBehind, WaitingRun
 from app.postgres.listen import notify
 from app.postgres.pool import Database
 from app.postgres.queue import prune as prune_queue
@@ -22,10 +22,25 @@ QUEUE_LOG_KEPT: Final = timedelta(days=7)
 """Nothing reads it but a person who looks for a defect; the runs' own records say what happened."""
 
 
-async def waiting_runs(database: Database, places: Collection[str], limit: int) -> list[UUID]:
-    """Runs at these places that no living owner has and that are due, oldest first."""
+async def next_run(
+    database: Database,
+    places: Collection[str],
+    *,
+    after: UUID,
+    full: Collection[UUID],
+    taken: Collection[UUID],
+) -> WaitingRun | None:
+    """Find a run at these places that no living owner has: of the first hub behind `after`.
+
+    Hubs that are `full` are passed over where there are others, runs that are `taken` always.
+    """
     async with database.connection(None) as connection:
-        return await sweeps.waiting(connection, places, limit)
+        found = [
+            await sweeps.next_in_turn(connection, place, after=after, full=full, taken=taken)
+            for place in places
+        ]
+    waiting = [run for run in found if run is not None]
+    return min(waiting, key=lambda run: run.hub_id, default=None)
 
 
 async def end_unstarted(database: Database) -> int:

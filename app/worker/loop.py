@@ -9,17 +9,19 @@ import structlog
 
 from app.errors import DatabaseUnavailable, GatewayError, HandedOff
 from app.postgres.listen import ListenHub
-from app.service import sweeps
 from app.worker import ownership, probe, reclaim, retention, sweep
 from app.worker.parts import Parts
 from app.worker.progress import ProgressWriter
 from app.worker.renewal import end_the_lost, renew_leases
 from app.worker.run import carry_out
 from app.worker.running import Roster
+from app.worker.turns import Turns
 
 HAND_OFF_SECONDS = 20
 """How long ending the commands and recording it may take after the drain."""
 PAUSE_SECONDS = 1.0
+TRIES = 10
+"""How often a worker looks for a run that no other one was faster to claim."""
 HAND_BACK = timedelta(0)
 
 log = structlog.get_logger()
@@ -32,6 +34,7 @@ class Worker:
         self._parts = parts
         self._roster = Roster()
         self._slots = asyncio.Semaphore(parts.runs)
+        self._turns = Turns(parts.database, parts.places, parts.runs)
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
 
@@ -102,20 +105,36 @@ class Worker:
             ended.cancel()
             hurried.cancel()
 
-    async def _handle(self, run_id: UUID) -> timedelta | None:
-        """Carry out one run, in its turn; nothing that goes wrong with it ends the worker."""
+    async def _handle(self, _: UUID) -> timedelta | None:
+        """A hint came: carry out a run, though not always the one that it is about."""
         async with self._slots:
             if self._stopping.is_set():
                 return HAND_BACK
-            try:
-                await carry_out(self._parts, self._roster, run_id)
-            except DatabaseUnavailable:
-                log.warning("a run waits for the database", run=str(run_id))
-            except GatewayError as error:
-                log.warning("a run could not be carried out", run=str(run_id), code=error.code)
-            except Exception:
-                log.exception("a run could not be carried out", run=str(run_id))
+            for _try in range(TRIES):
+                try:
+                    run_id = await self._turns.take()
+                except DatabaseUnavailable:
+                    break
+                if run_id is None or await self._carry_out(run_id):
+                    break
         return None
+
+    async def _carry_out(self, run_id: UUID) -> bool:
+        """Carry a run out, for a slot; nothing that goes wrong with it ends the worker.
+
+        False: another worker was faster.
+        """
+        try:
+            return await carry_out(self._parts, self._roster, run_id)
+        except DatabaseUnavailable:
+            log.warning("a run waits for the database", run=str(run_id))
+        except GatewayError as error:
+            log.warning("a run could not be carried out", run=str(run_id), code=error.code)
+        except Exception:
+            log.exception("a run could not be carried out", run=str(run_id))
+        finally:
+            self._turns.give_back(run_id)
+        return True
 
     async def _consume(self) -> None:
         await self._parts.queue.consume(
@@ -127,24 +146,25 @@ class Worker:
 
     async def _sweep(self, runs: asyncio.TaskGroup) -> None:
         """Find the runs that no hint told of: a hint may come late or never."""
-        handled: set[UUID] = set()
 
-        async def handle(run_id: UUID) -> None:
+        async def carry_out_in_slot(run_id: UUID) -> None:
             try:
-                await self._handle(run_id)
+                await self._carry_out(run_id)
             finally:
-                handled.discard(run_id)
+                self._slots.release()
 
         async def look() -> int:
-            if self._slots.locked():
-                return 0
-            waiting = await sweeps.waiting_runs(
-                self._parts.database, self._parts.places, self._parts.runs
-            )
-            for run_id in waiting:
-                if run_id not in handled and run_id not in self._roster:
-                    handled.add(run_id)
-                    runs.create_task(handle(run_id))
+            while not self._slots.locked():
+                await self._slots.acquire()
+                run_id = None
+                try:
+                    run_id = await self._turns.take()
+                finally:
+                    if run_id is None:
+                        self._slots.release()
+                if run_id is None:
+                    break
+                runs.create_task(carry_out_in_slot(run_id))
             return 0
 
         await self._repeat("duty:runs", self._parts.times.sweep, look)

@@ -1,19 +1,22 @@
 -- Cross hubs: sweeps look after the runs, containers and instances of every hub.
 
--- name: waiting
--- Runs that a worker at these places can claim now, oldest first.
-select runs.id
+-- name: next_in_turn
+-- The oldest run that can be claimed at a place, of the first hub behind $2 that has one.
+-- Hubs of $3 are passed over unless they are the only one, runs of $4 always.
+select runs.id, runs.hub_id
 from runs
-left join leases
-    on leases.instance_id = runs.instance_id
-    and leases.run_id = runs.id
-    and leases.lease_until > now()
 where runs.finished_at is null
-    and runs.place = any($1::text[])
+    and runs.place = $1
+    and runs.hub_id > $2
     and runs.not_before <= now()
-    and leases.instance_id is null
-order by runs.created_at asc, runs.id asc
-limit $2;
+    and runs.id <> all($4::uuid[])
+    and (
+        runs.hub_id <> all($3::uuid[])
+        or not exists (select from hubs where hubs.id <> runs.hub_id)
+    )
+    and not exists (select from leases where leases.run_id = runs.id and leases.lease_until > now())
+order by runs.hub_id asc, runs.created_at asc, runs.id asc
+limit 1;
 
 -- name: unstarted
 -- Runs that no worker took in time.

@@ -28,7 +28,7 @@ from app.service.runs import (
     record_upload,
     start_run,
 )
-from app.service.sweeps import end_past_deadline, waiting_runs
+from app.service.sweeps import end_past_deadline
 from tests.builders import (
     PLACES,
     SEALER,
@@ -44,7 +44,15 @@ from tests.builders import (
     read_restore,
     stored_bytes,
 )
-from tests.run_rows import NO_TIME, claim, lease_of, let_lease_pass, reclaims_of, row_of
+from tests.run_rows import (
+    NO_TIME,
+    claim,
+    lease_of,
+    let_lease_pass,
+    reclaims_of,
+    row_of,
+    waiting_runs,
+)
 
 
 async def test_a_finished_backup_carries_its_proofs(owner, gateway_database, worker_database):

@@ -30,7 +30,6 @@ from app.service.runs import (
     start_run,
 )
 from app.service.secrets import Sealer, make_key
-from app.service.sweeps import waiting_runs
 from tests.builders import (
     HOST,
     OWNER,
@@ -48,7 +47,15 @@ from tests.builders import (
     read_restore,
     stored_bytes,
 )
-from tests.run_rows import NO_TIME, claim, lease_of, let_lease_pass, reclaims_of, row_of
+from tests.run_rows import (
+    NO_TIME,
+    claim,
+    lease_of,
+    let_lease_pass,
+    reclaims_of,
+    row_of,
+    waiting_runs,
+)
 
 
 async def test_of_many_claims_at_once_one_wins(owner, gateway_database, worker_database):
