@@ -262,7 +262,7 @@ class Settings(BaseSettings):
     runs: Annotated[int, Field(ge=1, le=64)] = 4
     """Runs that one worker carries out at a time"""
     runs_per_hub: PositiveInt | None = None
-    """Runs of one hub that go at a time; by default a worker keeps one slot for other hubs, if any"""
+    """Runs of one hub that go at a time; by default a worker keeps a slot for other hubs, if any"""
     downloads: Annotated[int, Field(ge=1, le=64)] = 4
     """Downloads that one gateway streams at a time"""
     drain: Duration = timedelta(seconds=30)
