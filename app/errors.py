@@ -76,6 +76,23 @@ class StorageRefused(UserError):
     code = "STORAGE"
 
 
+# --- webhooks -------------------------------------------------------------------------------
+
+
+class WebhookFailed(GatewayError):
+    """The webhook's receiver did not take the event."""
+
+    code = "WEBHOOK_FAILED"
+    retry = True
+
+
+class WebhookGone(WebhookFailed):
+    """The webhook's receiver says that it is gone."""
+
+    code = "WEBHOOK_GONE"
+    retry = False
+
+
 # --- storage --------------------------------------------------------------------------------
 
 

@@ -294,6 +294,10 @@ class Settings(BaseSettings):
         tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(parse_networks)
     ] = ()
     """Addresses whose `X-Forwarded-For` is believed"""
+    webhook_networks: Annotated[
+        tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(parse_networks)
+    ] = ()
+    """Networks that webhooks may reach although they are not public, there also without TLS"""
     gateway_role: RoleName = "backup_gateway_gateway"
     """Database role of requests; sees one hub at a time"""
     worker_role: RoleName = "backup_gateway_worker"

@@ -106,6 +106,7 @@ def parts(gateway_database: Database, listen: ListenHub, objects: Objects) -> Pa
         start_within=START_WITHIN,
         embedded_key_prefix=EMBEDDED_KEY_PREFIX,
         default_host=HOST,
+        webhooks_without_tls=False,
         objects=objects,
     )
 

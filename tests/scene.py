@@ -18,6 +18,7 @@ from app.model.orders import NewLogEntry, RunProgress
 from app.model.paging import Page
 from app.model.restores import RestorePhase
 from app.model.runs import Run
+from app.model.webhooks import Webhook
 from app.postgres.pool import Database
 from app.queries import events
 from app.service.endings import fail_run, finish_backup, finish_restore
@@ -26,6 +27,8 @@ from app.service.integration_checks import check_failed, due_checks
 from app.service.keys import authenticate, create_api_key, create_key
 from app.service.runs import append_log, mark_touched, record_progress, set_phase
 from app.service.stored_objects import record_looks
+from app.service.webhooks import create_webhook, delivered, failed
+from app.service.webhooks import take_due as take_deliveries
 from tests.builders import (
     SEALER,
     Stage,
@@ -91,7 +94,9 @@ class _Builder:
         integration = await self._integrations(admin, prefix=name)
         stage, instances = await self._containers(admin, integration)
         await self._runs(stage, instances)
+        webhook = await self._webhook(admin)
         await self._events(stage)
+        await self._deliver(webhook)
         self.name("nothing", "Backup", UUID(int=0))
         return Scene(hub=hub, tokens=tokens, ids=self.ids, names=self.names)
 
@@ -200,6 +205,25 @@ class _Builder:
         await mark_touched(worker, run.id, run.epoch)
         await set_phase(worker, run.id, run.epoch, RestorePhase.TRANSFERRING)
         await self._progress(run)
+
+    async def _webhook(self, admin: Principal) -> Webhook:
+        webhook, _ = await create_webhook(
+            self.gateway,
+            admin,
+            url="https://hooks.example/backups",
+            kinds=["SUSPECT_LISTING"],
+            sealer=SEALER,
+            http=False,
+        )
+        self.name("webhook", "Webhook", webhook.id)
+        return webhook
+
+    async def _deliver(self, webhook: Webhook) -> None:
+        """It took the event once, and did not the next time."""
+        [delivery] = await take_deliveries(self.worker, SEALER, 10)
+        assert delivery.webhook_id == webhook.id
+        await delivered(self.worker, delivery)
+        await failed(self.worker, delivery, "It answered 500.")
 
     async def _events(self, stage: Stage) -> None:
         """An event that is about everything; its kind is of no other event of the scene."""

@@ -37,6 +37,8 @@ class Parts:
     embedded_key_prefix: str | None
     """None: there is no embedded B2."""
     default_host: str
+    webhooks_without_tls: bool
+    """Whether webhooks may be sent to `http` addresses, in networks that the operator listed."""
     objects: Objects
     """The only way by which a request reaches B2."""
 

@@ -21,6 +21,7 @@ from app.api.paging import After, Before, Connection, First, Last, OrderBy, read
 from app.api.restores import Restore, RestoreFilter
 from app.api.restores import read_filter as read_restore_filter
 from app.api.scalars import BigInt
+from app.api.webhooks import Webhook
 from app.model import hubs as model
 from app.model.access import Capability
 from app.model.ids import describe_list
@@ -32,6 +33,7 @@ from app.queries import hubs as queries
 from app.queries import integrations as integrations_queries
 from app.queries import keys as keys_queries
 from app.queries import restores as restores_queries
+from app.queries import webhooks as webhooks_queries
 
 
 @strawberry.type(description="The tenant: everything that a key sees belongs to its hub.")
@@ -178,6 +180,33 @@ class Hub(Node):
                 return await keys_queries.count(connection, context.hub_id)
 
         return show_page(found, scope, show=ApiKey.of, count=count)
+
+    @strawberry.field(
+        description="The addresses that its events are sent to. Needs the capability `CONFIGURE`: "
+        "without it null, with a `FORBIDDEN` error at this field."
+    )
+    async def webhooks(
+        self,
+        info: Info,
+        *,
+        order_by: OrderBy = CreationOrder.NEWEST_FIRST,
+        first: First = strawberry.UNSET,
+        after: After = strawberry.UNSET,
+        last: Last = strawberry.UNSET,
+        before: Before = strawberry.UNSET,
+    ) -> Connection[Webhook] | None:
+        context = info.context
+        context.principal.require(Capability.CONFIGURE)
+        scope = f"hub.webhooks:{context.hub_id}|{order_by}"
+        page = read_page(scope, order_by, first=first, after=after, last=last, before=before)
+        async with context.read() as connection:
+            found = await webhooks_queries.page(connection, context.hub_id, page)
+
+        async def count() -> int:
+            async with context.read() as connection:
+                return await webhooks_queries.count(connection, context.hub_id)
+
+        return show_page(found, scope, show=Webhook.of, count=count)
 
     @strawberry.field(
         description="How many bytes all of its backups take in storage: those that are `LIVE` or "

@@ -25,7 +25,9 @@ from app.model.access import Capability, Principal
 OPEN = frozenset({"__typename", "id", "state"})
 """What every key may ask of an object that a mutation answers it."""
 _NODE = "Node"
-_OTHERS: Mapping[str, Capability] = MappingProxyType({"ApiKey": Capability.MANAGE_KEYS})
+_OTHERS: Mapping[str, Capability] = MappingProxyType(
+    {"ApiKey": Capability.MANAGE_KEYS, "Webhook": Capability.CONFIGURE}
+)
 """Types whose objects are no matter of READ."""
 
 

@@ -29,8 +29,18 @@ from app.api.restores import Restore, RestoreMutations, RestoreQueries, RestoreS
 from app.api.scalars import SCALARS
 from app.api.user_errors import TYPES
 from app.api.viewer import ViewerQueries
+from app.api.webhooks import Webhook, WebhookMutations
 from app.model.access import Capability, Principal
-from app.queries import backups, containers, events, instances, integrations, keys, restores
+from app.queries import (
+    backups,
+    containers,
+    events,
+    instances,
+    integrations,
+    keys,
+    restores,
+    webhooks,
+)
 
 
 @strawberry.type(
@@ -54,6 +64,7 @@ class Mutation(
     IntegrationMutations,
     DownloadMutations,
     KeyMutations,
+    WebhookMutations,
 ):
     pass
 
@@ -98,6 +109,7 @@ KINDS: Mapping[str, NodeKind] = MappingProxyType(
         "Backup": NodeKind(fetch=backups.by_ids, show=Backup.of),
         "Restore": NodeKind(fetch=restores.by_ids, show=Restore.of),
         "Event": NodeKind(fetch=events.by_ids, show=Event.of),
+        "Webhook": NodeKind(fetch=webhooks.by_ids, show=Webhook.of, needs=Capability.CONFIGURE),
         "ApiKey": NodeKind(fetch=keys.by_ids, show=ApiKey.of, needs=Capability.MANAGE_KEYS),
     }
 )
@@ -119,6 +131,7 @@ def make_schema() -> GatewaySchema:
             Backup,
             Restore,
             Event,
+            Webhook,
             ApiKey,
         ],
         extensions=[PreparedDocument],

@@ -33,6 +33,7 @@ CODES: dict[type[errors.UserError], tuple[str, ...]] = {
         "PINNED",
         "COMMAND_CHANGED",
         "OTHER_CONTAINER",
+        "TOO_MANY_WEBHOOKS",
     ),
     errors.Conflict: (
         "CONFLICT",

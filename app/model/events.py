@@ -29,6 +29,7 @@ class EventKind(StrEnum):
     INTEGRATION_RECOVERED = "INTEGRATION_RECOVERED"
     RECLAIM_STUCK = "RECLAIM_STUCK"
     RECLAIM_SETTLED = "RECLAIM_SETTLED"
+    WEBHOOK_DISABLED = "WEBHOOK_DISABLED"
 
 
 MEANINGS: Final[Mapping[EventKind, str]] = MappingProxyType(
@@ -47,6 +48,7 @@ MEANINGS: Final[Mapping[EventKind, str]] = MappingProxyType(
         EventKind.INTEGRATION_RECOVERED: "a connection to Backblaze B2 works again",
         EventKind.RECLAIM_STUCK: "an object could not be removed for a long time",
         EventKind.RECLAIM_SETTLED: "an object that was stuck is gone at last",
+        EventKind.WEBHOOK_DISABLED: "a webhook was switched off: its receiver took nothing",
     }
 )
 """One phrase for each kind, for descriptions."""

@@ -5,10 +5,12 @@ from typing import Final
 from uuid import UUID
 
 from app.errors import GatewayError, PrefixInUse, SecretUnreadable
+from app.model.events import EventKind, NewEvent
 from app.model.integrations import Integration, IntegrationCheck, IntegrationState
 from app.postgres.pool import Connection, Database
 from app.queries import integrations
 from app.queries.integrations import DueCheck
+from app.service.events import record_event
 from app.service.ownership import add_owner
 from app.service.secrets import Sealer, open_access
 
@@ -62,6 +64,9 @@ async def check_passed(database: Database, check: IntegrationCheck) -> bool:
         )
         if integration.verified_at is None:
             await add_owner(connection, integration.hub_id, integration.id)
+        if integration.error_code and integration.state is not IntegrationState.LIVE:
+            message = f"The integration {integration.name} works again."
+            await _tell(connection, integration, EventKind.INTEGRATION_RECOVERED, message)
     return True
 
 
@@ -111,3 +116,15 @@ async def _fail(
         drop_next_key=new_key and not error.retry,
         again_in=RETRY_AFTER if error.retry else FAILED_AFTER,
     )
+    # Told once: one that is tried again after a failure still bears its error.
+    known = integration.error_code and integration.state is not IntegrationState.LIVE
+    if not works and not known:
+        message = f"The integration {integration.name} does not work: {error.message}"
+        await _tell(connection, integration, EventKind.INTEGRATION_FAILED, message, code=error.code)
+
+
+async def _tell(
+    connection: Connection, integration: Integration, kind: EventKind, message: str, **data: str
+) -> None:
+    event = NewEvent(kind=kind, message=message, integration_id=integration.id, data=data)
+    await record_event(connection, integration.hub_id, event)

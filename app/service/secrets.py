@@ -108,6 +108,20 @@ def open_variables(sealer: Sealer, instance_id: UUID, sealed: bytes | None) -> d
     return variables
 
 
+def seal_webhook_secret(sealer: Sealer, webhook_id: UUID, secret: bytes) -> bytes:
+    return sealer.seal(secret, context=_webhook_context(webhook_id))
+
+
+def open_webhook_secret(sealer: Sealer, webhook_id: UUID, sealed: bytes) -> bytes:
+    """Raises SecretUnreadable."""
+    return sealer.open(sealed, context=_webhook_context(webhook_id))
+
+
+def _webhook_context(webhook_id: UUID) -> str:
+    # The same for the former secret: it moves into its place as it is.
+    return f"webhooks/sealed_secret/{webhook_id}"
+
+
 def _key_context(integration_id: UUID) -> str:
     # The same for the key that waits: it moves into its place as it is.
     return f"integrations/sealed_key/{integration_id}"

@@ -5,6 +5,7 @@ import os
 import pwd
 import secrets
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -34,6 +35,7 @@ from app.storage.local_access import EMBEDDED_KEY_PREFIX
 from app.transfer.objects import Objects
 from app.worker.parts import Parts as WorkerParts
 from app.worker.parts import Times
+from app.worker.receivers import Receivers
 
 USER_AGENT = f"backup-gateway/{__version__}"
 HASHING_THREADS = 4
@@ -105,6 +107,7 @@ async def make_api_parts(
                 start_within=settings.start_within,
                 embedded_key_prefix=EMBEDDED_KEY_PREFIX if embedded_realm else None,
                 default_host=settings.host_name,
+                webhooks_without_tls=bool(settings.webhook_networks),
                 objects=Objects(buckets.open, threads, streams=settings.downloads),
             )
     finally:
@@ -150,6 +153,11 @@ async def make_worker_parts(
                 sealer=sealer,
                 executor_of=find_executor,
                 storage_of=buckets.open,
+                receivers=Receivers(
+                    allowed=settings.webhook_networks,
+                    tls=ssl.create_default_context(),
+                    user_agent=USER_AGENT,
+                ),
                 threads=threads,
                 times=_read_times(settings),
                 runs=settings.runs,

@@ -9,7 +9,7 @@ import structlog
 
 from app.errors import DatabaseUnavailable, GatewayError, HandedOff
 from app.postgres.listen import ListenHub
-from app.worker import ownership, probe, reclaim, retention, sweep
+from app.worker import ownership, probe, reclaim, retention, sweep, webhooks
 from app.worker.parts import Parts
 from app.worker.progress import ProgressWriter
 from app.worker.renewal import end_the_lost, renew_leases
@@ -77,6 +77,7 @@ class Worker:
                     runs.create_task(self._duty("duty:integrations", probe.carry_out_due)),
                     runs.create_task(self._duty("duty:ownership", ownership.carry_out_due)),
                     runs.create_task(self._duty("duty:retention", retention.carry_out_due)),
+                    runs.create_task(self._duty("duty:webhooks", webhooks.carry_out_due)),
                 ]
                 runs.create_task(self._consume())
                 await self._stopping.wait()

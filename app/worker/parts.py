@@ -14,6 +14,7 @@ from app.postgres.pool import Database
 from app.postgres.queue import Queue
 from app.service.secrets import Sealer
 from app.storage.port import Storage
+from app.worker.receivers import Receivers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,8 @@ class Parts:
     executor_of: Callable[[Instance], Executor]
     """Raises ExecutorNotAllowed, ExecutorUnavailable."""
     storage_of: Callable[[StorageAccess], Storage]
+    receivers: Receivers
+    """Where webhooks' messages go."""
     threads: Threads
     """Where hashing is done."""
     times: Times

@@ -58,6 +58,8 @@ BACKUPS = f"""{{ hub {{ storedBytes
   integrations(first: 100) {{ totalCount nodes {{ {INTEGRATION} }} }}
   apiKeys(first: 100) {{ totalCount nodes {{ id name prefix role capabilities
     createdAt expiresAt revokedAt }} }}
+  webhooks(first: 100) {{ totalCount nodes {{ id url kinds enabled pending lastDeliveredAt
+    failingSince lastError formerSecretUntil createdAt }} }}
 }} }}"""
 
 EVENTS = """{ hub { events(first: 100) { totalCount nodes { id kind message createdAt

@@ -33,6 +33,7 @@ NAMES = {
     "Restore": "restore",
     "ApiKey": "viewerKey",
     "Event": "event",
+    "Webhook": "webhook",
 }
 """The object of a scene to take of each type."""
 

@@ -10,8 +10,10 @@ from app.errors import (
     StorageCredentials,
     StorageUnavailable,
 )
+from app.model.events import EventFilter
 from app.model.integrations import IntegrationState
-from app.queries import integrations
+from app.model.paging import Page
+from app.queries import events, integrations
 from app.service.integration_checks import check_failed, check_passed, due_checks
 from app.service.integrations import delete_integration, update_integration, verify_integration
 from app.service.secrets import Sealer, make_key
@@ -275,3 +277,44 @@ async def test_a_key_that_cannot_be_unsealed_fails_its_integration_alone(
     assert check.integration == fine
     failed = await read(gateway_database, admin, lost.id)
     assert (failed.state, failed.error_code) == (IntegrationState.FAILED, "SECRET_UNREADABLE")
+
+
+async def tell_kinds(gateway_database, admin):
+    async with gateway_database.connection(admin.hub_id) as connection:
+        found = await events.page(connection, admin.hub_id, EventFilter(), Page(ascending=True))
+    return [event.kind for event in found.items]
+
+
+async def test_a_failure_and_the_end_of_it_are_told_once_each(
+    owner, gateway_database, worker_database
+):
+    admin = an_admin(await a_hub(owner))
+    made = await an_integration(gateway_database, worker_database, admin, name="the bucket")
+    for error in (StorageUnavailable(), StorageCredentials(), BucketNotFound(), BucketNotFound()):
+        await verify_integration(gateway_database, admin, id=made.id)
+        await check_failed(worker_database, await one_due(worker_database), error)
+    assert await tell_kinds(gateway_database, admin) == ["INTEGRATION_FAILED"]
+    for _ in range(2):
+        await verify_integration(gateway_database, admin, id=made.id)
+        assert await check_passed(worker_database, await one_due(worker_database))
+    kinds = ["INTEGRATION_FAILED", "INTEGRATION_RECOVERED"]
+    assert await tell_kinds(gateway_database, admin) == kinds
+    async with gateway_database.connection(admin.hub_id) as connection:
+        wanted = EventFilter(kinds=("INTEGRATION_FAILED",))
+        [event] = (await events.page(connection, admin.hub_id, wanted, Page())).items
+    assert event.integration_id == made.id
+    assert event.data == {"code": "STORAGE_CREDENTIALS"}
+    assert event.message.startswith("The integration the bucket does not work: ")
+
+
+async def test_an_integration_that_never_worked_is_told_of_and_a_refused_new_key_is_not(
+    owner, gateway_database, worker_database
+):
+    admin, other = an_admin(await a_hub(owner)), an_admin(await a_hub(owner))
+    await an_unchecked_integration(gateway_database, admin)
+    await check_failed(worker_database, await one_due(worker_database), StorageCredentials())
+    assert await tell_kinds(gateway_database, admin) == ["INTEGRATION_FAILED"]
+    made = await an_integration(gateway_database, worker_database, other, key_id="old")
+    await give_key(gateway_database, other, made.id, "new")
+    await check_failed(worker_database, await one_due(worker_database), StorageCredentials())
+    assert await tell_kinds(gateway_database, other) == []

@@ -110,6 +110,15 @@ from restores
 join runs on runs.id = restores.id
 where restores.hub_id = $1 and restores.id = any($2::uuid[]);
 
+-- webhooks.by_ids
+select
+    id, hub_id, url, kinds, enabled, last_delivered_at, failing_since, last_error, former_until,
+    created_at
+from webhooks
+where hub_id = $1 and id = any ($2::uuid[])
+order by id
+limit cardinality($2::uuid[]);
+
 -- workers_hubs.authenticate
 select key_id, hub_id, name, role, capabilities, expires_at
 from authenticate($1);
