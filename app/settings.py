@@ -298,6 +298,8 @@ class Settings(BaseSettings):
         tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(parse_networks)
     ] = ()
     """Networks that webhooks may reach although they are not public, there also without TLS"""
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    """Port of 127.0.0.1 where a worker answers `/metrics` for Prometheus; off by default"""
     gateway_role: RoleName = "backup_gateway_gateway"
     """Database role of requests; sees one hub at a time"""
     worker_role: RoleName = "backup_gateway_worker"

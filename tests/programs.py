@@ -26,6 +26,7 @@ INSTALL = {
     "ariadne-codegen": "make test makes it in .venv-codegen",
     "node-clients": "make test installs them where npm is: apt install nodejs npm",
     "root": "run as root",
+    "promtool": "on Debian: apt install prometheus",
 }
 
 

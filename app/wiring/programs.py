@@ -13,9 +13,11 @@ import uvicorn
 from starlette.applications import Starlette
 
 from app.api.context import Parts
+from app.postgres.pool import Database
 from app.service.secrets import Sealer
 from app.settings import Settings
 from app.web.app import create_app
+from app.web.metrics import create_metrics_app
 from app.wiring.connections import Connection
 from app.wiring.operator import need_database_url
 from app.wiring.parts import bind, make_api_parts, make_limits, make_sealer, make_worker_parts
@@ -24,6 +26,7 @@ from app.worker.loop import Worker
 
 GRACE_SECONDS = 5
 LARGEST_MESSAGE = 256 * 1024
+log = structlog.get_logger()
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -151,8 +154,32 @@ async def _work(settings: Settings, dsn: str, sealer: Sealer) -> None:
         settings, dsn, sealer=sealer, embedded_realm=None, demo=None
     ) as parts:
         worker = Worker(parts)
-        with stopping_on_signals(worker.stop):
+        with stopping_on_signals(worker.stop), bind_metrics(settings) as listening:
             async with asyncio.TaskGroup() as tasks:
                 listener = tasks.create_task(parts.listener.run())
+                metrics = tasks.create_task(tell_metrics(parts.database, listening))
                 await worker.run()
+                metrics.cancel()
                 listener.cancel()
+
+
+@contextmanager
+def bind_metrics(settings: Settings) -> Iterator[socket.socket | None]:
+    """The socket of the metrics, on loopback; None where there is to be none. Raises StartError."""
+    if settings.metrics_port is None:
+        yield None
+        return
+    with bind("127.0.0.1", settings.metrics_port) as listening:
+        log.info("metrics are told", port=listening.getsockname()[1])
+        yield listening
+
+
+async def tell_metrics(database: Database, listening: socket.socket | None) -> None:
+    """Answer Prometheus until this is cancelled. `database` is in the worker's role."""
+    if listening is None:
+        return
+    server = make_server(create_metrics_app(database))
+    try:
+        await server.serve(sockets=[listening])
+    finally:
+        server.stop()

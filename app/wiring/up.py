@@ -37,7 +37,15 @@ from app.wiring.home import (
     write_private,
 )
 from app.wiring.parts import bind, make_api_parts, make_sealer, make_worker_parts
-from app.wiring.programs import Server, configure_logs, make_app, make_server, stopping_on_signals
+from app.wiring.programs import (
+    Server,
+    bind_metrics,
+    configure_logs,
+    make_app,
+    make_server,
+    stopping_on_signals,
+    tell_metrics,
+)
 from app.worker.loop import Worker
 
 QUERY = "{ containers { nodes { identifier instances { nodes { hostname state } } } } }"
@@ -177,8 +185,19 @@ class _Programs:
         greet: Callable[[], Coroutine[None, None, None]],
     ) -> None:
         """Until Ctrl-C: then let the runs end, or hand them off."""
+        with bind_metrics(self.settings) as metrics:
+            await self._run(listening, metrics, ctrl_c, greet)
+
+    async def _run(
+        self,
+        listening: socket.socket,
+        metrics: socket.socket | None,
+        ctrl_c: _CtrlC,
+        greet: Callable[[], Coroutine[None, None, None]],
+    ) -> None:
         async with asyncio.TaskGroup() as support:
             loops = [
+                support.create_task(tell_metrics(self.worker.database, metrics)),
                 support.create_task(self.api.listen.run()),
                 support.create_task(self.worker.listener.run()),
             ]

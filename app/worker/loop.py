@@ -9,6 +9,7 @@ import structlog
 
 from app.errors import DatabaseUnavailable, GatewayError, HandedOff
 from app.postgres.listen import ListenHub
+from app.postgres.pool import Database
 from app.worker import ownership, probe, reclaim, retention, sweep, webhooks
 from app.worker.parts import Parts
 from app.worker.progress import ProgressWriter
@@ -41,6 +42,10 @@ class Worker:
     @property
     def listener(self) -> ListenHub:
         return self._parts.listener
+
+    @property
+    def database(self) -> Database:
+        return self._parts.database
 
     @property
     def is_stopping(self) -> bool:
