@@ -179,7 +179,12 @@ async def tell_metrics(database: Database, listening: socket.socket | None) -> N
     if listening is None:
         return
     server = make_server(create_metrics_app(database))
-    try:
-        await server.serve(sockets=[listening])
-    finally:
-        server.stop()
+    async with asyncio.TaskGroup() as tasks:
+        serving = tasks.create_task(server.serve(sockets=[listening]))
+        try:
+            await asyncio.shield(serving)
+        except asyncio.CancelledError:
+            # A server that is cancelled itself leaves its sockets and connections open.
+            server.stop()
+            await serving
+            raise

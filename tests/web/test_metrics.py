@@ -13,7 +13,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from app.model.events import EventKind, NewEvent
 from app.postgres.pool import Database
 from app.service.events import record_event
+from app.settings import Settings
 from app.web.metrics import create_metrics_app
+from app.wiring.programs import bind_metrics, tell_metrics
 from tests.builders import a_failed_backup, a_live_backup, a_queued_backup, a_stage, an_instance
 
 RULES = Path(__file__).parents[2] / "deploy/prometheus-rules.yaml"
@@ -120,3 +122,22 @@ async def test_promtool_accepts_the_rules_and_the_metrics(
     assert done.returncode == 0, done.stdout + done.stderr
     if what == "rules":
         assert "SUCCESS: 10 rules found" in done.stdout
+
+
+async def test_a_worker_answers_on_a_loopback_port_of_its_own_until_it_ends(
+    worker_database: Database,
+) -> None:
+    with bind_metrics(Settings()) as none:
+        assert none is None
+    with bind_metrics(Settings(metrics_port=0)) as listening:
+        assert listening is not None
+        host, port = listening.getsockname()
+        assert host == "127.0.0.1"
+        async with httpx.AsyncClient(trust_env=False, timeout=15) as client:
+            async with asyncio.TaskGroup() as tasks:
+                telling = tasks.create_task(tell_metrics(worker_database, listening))
+                answer = await client.get(f"http://127.0.0.1:{port}/metrics")
+                telling.cancel()
+            assert "backup_gateway_runs{" in answer.text
+            with pytest.raises(httpx.ConnectError):
+                await client.get(f"http://127.0.0.1:{port}/metrics")
