@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from datetime import timedelta
 from itertools import chain
-from typing import Any, Final
+from typing import Final
 from uuid import UUID, uuid4
 
 from app.errors import InvalidInput, InvalidState, NotFound, NotPermitted, UserError
@@ -204,11 +204,13 @@ async def delete_backups(
     call = (principal, "deleteBackups", idempotency_key)
     async with database.transaction(hub_id) as connection:
         done = await claim(connection, *call, {"ids": [text for text, _ in ids]})
-        if done is not None:
-            return await _replay(connection, hub_id, wanted, done["refusals"])
-        refusals = await _delete_each(connection, principal, known)
-        kept = {str(id): _describe(refusal) for id, refusal in refusals.items()}
-        await keep(connection, *call, {"refusals": kept})
+        # What was refused then is asked again; what was accepted is not, it may be back by now.
+        accepted = frozenset(done["accepted"]) if done is not None else frozenset()
+        refusals = await _delete_each(
+            connection, principal, [id for id in known if str(id) not in accepted]
+        )
+        kept = [str(id) for id in known if id not in refusals]
+        await keep(connection, *call, {"accepted": kept})
         found = await backups.by_ids(connection, hub_id, known)
         return [_answer(text, id, found, refusals) for text, id in wanted]
 
@@ -414,29 +416,3 @@ def _answer(
     if id is None or id not in found:
         return Deletion(id=text, backup=None, refusal=NotFound())
     return Deletion(id=text, backup=found[id], refusal=refusals.get(id))
-
-
-_REFUSALS: Final = {kind.__name__: kind for kind in (NotFound, InvalidState, NotPermitted)}
-
-
-def _describe(refusal: UserError) -> dict[str, str]:
-    return {
-        "type": type(refusal).__name__,
-        "code": refusal.reason,
-        "message": refusal.message,
-    }
-
-
-async def _replay(
-    connection: Connection,
-    hub_id: UUID,
-    wanted: Sequence[tuple[str, UUID | None]],
-    kept: dict[str, Any],
-) -> list[Deletion]:
-    """The backups as they are now, each with the answer of then."""
-    refusals: dict[UUID, UserError] = {
-        UUID(id): _REFUSALS[refusal["type"]](refusal["message"], code=refusal["code"])
-        for id, refusal in kept.items()
-    }
-    found = await backups.by_ids(connection, hub_id, [id for _, id in wanted if id is not None])
-    return [_answer(text, id, found, refusals) for text, id in wanted]

@@ -12,7 +12,7 @@ import pytest
 
 from app.model.access import Role
 from app.service import keys
-from tests.product import Product
+from tests.product import OWNER, Product
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent / "python"
@@ -71,6 +71,8 @@ async def test_a_generated_client_does_the_tour(
         lost = (await product.back_up(load))["id"]
         for version in product.b2.versions(product.bucket_id):
             name, file_id = version["fileName"], version["fileId"]
+            if name == OWNER:
+                continue
             product.b2.call("b2_delete_file_version", fileName=name, fileId=file_id)
         output = await run(
             generator.parent / "python",
