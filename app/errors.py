@@ -195,6 +195,24 @@ class OwnerBusy(StorageError):
     retry = True
 
 
+class SuspectListing(StorageError):
+    """A listing of the bucket misses so many objects at once that it is not believed."""
+
+    code = "SUSPECT_LISTING"
+
+
+class SeveralHubs(StorageError):
+    """Backups of several lost hubs are under the prefix; name the one that was this one."""
+
+    code = "SEVERAL_HUBS"
+
+
+class NotAdoptable(StorageError):
+    """No backup can be made of the object."""
+
+    code = "NOT_ADOPTABLE"
+
+
 # --- running a command ----------------------------------------------------------------------
 
 

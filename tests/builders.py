@@ -1,8 +1,8 @@
 """One function a noun, with defaults, through the services: no test writes a row by hand."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -16,13 +16,16 @@ from app.model.containers import (
     NewContainer,
     NewInstance,
 )
+from app.model.drifts import ListedVersion, Territory
 from app.model.hubs import Hub
 from app.model.integrations import Integration, NewIntegration
 from app.model.orders import ClaimedRun, RestoreOrder, SaveOrder
 from app.model.policies import BackupPolicy, NewPolicy
 from app.model.restores import Restore
+from app.model.scans import ScanKind, ScanStep
 from app.postgres.pool import Database
 from app.queries import backups, integrations, restores
+from app.service import reconciles, scans
 from app.service.backups import create_backup
 from app.service.containers import create_container
 from app.service.endings import fail_run, finish_backup
@@ -386,3 +389,49 @@ async def read_restore(database: Database, stage: Stage, id: UUID) -> Restore:
         restore = await restores.get(connection, stage.admin.hub_id, id)
     assert restore is not None
     return restore
+
+
+# --- scans --------------------------------------------------------------------------------------
+
+
+def a_version(
+    name: str, file_id: str, *, size: int = 1000, action: str = "upload"
+) -> ListedVersion:
+    """An entry of a listing, stored long ago."""
+    return ListedVersion(
+        file_id=file_id,
+        name=name,
+        action=action,
+        size=size,
+        uploaded_at=datetime(2020, 1, 1, tzinfo=UTC),
+    )
+
+
+async def a_step(worker: Database, kind: ScanKind) -> ScanStep:
+    """The next step of the only scan of this kind that is due."""
+    [step] = await scans.take_due(worker, SEALER, kind, 100)
+    return step
+
+
+async def a_reconcile(
+    gateway: Database, worker: Database, stage: Stage, versions: Sequence[ListedVersion]
+) -> None:
+    """A whole reconcile, of a bucket that holds these versions and nothing else."""
+    await scans.reconcile_storage(gateway, stage.admin, id=stage.integration.id)
+    step = await a_step(worker, ScanKind.RECONCILE)
+    territory = Territory(
+        prefix=stage.integration.prefix,
+        installation_id=step.installation_id,
+        hub_id=step.hub_id,
+        former_hub_id=None,
+    )
+    ordered = sorted(versions, key=lambda version: version.name.encode())
+    await reconciles.compare_page(worker, step, ordered, None, territory=territory)
+    step = await a_step(worker, ScanKind.RECONCILE)
+    while asked := await reconciles.unwitnessed(worker, step, 100):
+        gone = [one.id for one in asked]
+        await reconciles.record_witnesses(worker, step, gone=gone, there=[])
+        step = await a_step(worker, ScanKind.RECONCILE)
+    await reconciles.record_witnesses(worker, step, gone=[], there=[])
+    for work in (reconciles.mark_present, reconciles.resolve, reconciles.show):
+        await work(worker, await a_step(worker, ScanKind.RECONCILE))

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +57,27 @@ def product_settings() -> dict[str, Any]:
 
 @pytest.fixture
 async def product(
-    dsn: str,
     owner: Database,
     b2: LocalB2Server,
     instances_root: Path,
     product_settings: dict[str, Any],
 ) -> AsyncIterator[Product]:
     """The product with a gateway; workers are started by the test."""
-    key = make_key()
+    bucket_id = b2.bucket(BUCKET)
+    async with open_product(owner, b2, bucket_id, instances_root, product_settings) as product:
+        yield product
+
+
+@asynccontextmanager
+async def open_product(
+    owner: Database,
+    b2: LocalB2Server,
+    bucket_id: str,
+    root: Path,
+    changes: dict[str, Any],
+) -> AsyncIterator[Product]:
+    """The product over a database, with a hub of its own and an integration with the bucket."""
+    key, dsn = make_key(), owner.dsn
     hub = await hubs.create_hub(owner, "acme")
     _, token = await keys.create_key(owner, hub_id=hub.id, name="test", role=Role.ADMIN)
     chosen = {
@@ -73,14 +87,13 @@ async def product(
         "host_name": HOST,
         "b2_realm": b2.url,
         "secret_key": parse_sealing_keys(key),
-        "process_roots": (ProcessRoot(hub=str(hub.id), folder=instances_root),),
+        "process_roots": (ProcessRoot(hub=str(hub.id), folder=root),),
         "lease_seconds": 4,
         "lease_renew_seconds": 0.5,
         "lease_give_up_seconds": 2.5,
     }
-    settings = Settings(**(chosen | product_settings))
+    settings = Settings(**(chosen | changes))
     sealer = Sealer([key])
-    bucket_id = b2.bucket(BUCKET)
     async with make_api_parts(settings, dsn, sealer=sealer, embedded_realm=None) as parts:
         with bind("127.0.0.1", 0) as listening:
             url = f"http://127.0.0.1:{listening.getsockname()[1]}"
@@ -103,7 +116,7 @@ async def product(
                     owner=owner,
                     b2=b2,
                     bucket_id=bucket_id,
-                    root=instances_root,
+                    root=root,
                     hub_id=hub.id,
                     url=url,
                     token=token,
@@ -135,7 +148,7 @@ async def _integrate(product: Product) -> str:
         while True:
             data = await product.ask("{ hub { integrations { nodes { state } } } }")
             state = data["hub"]["integrations"]["nodes"][0]["state"]
-            # Its owner object is there: no test finds that upload among its own.
+            # Its owner object, or another one's, is there: no test finds that among its own.
             if state == "LIVE" and await _is_owned(product):
                 return identifier
             await asyncio.sleep(0.05)
@@ -143,4 +156,8 @@ async def _integrate(product: Product) -> str:
 
 async def _is_owned(product: Product) -> bool:
     async with product.owner.connection() as connection:
-        return bool(await connection.fetchval("select generation > 0 from integration_owners"))
+        return bool(
+            await connection.fetchval(
+                "select generation > 0 or stopped_at is not null from integration_owners"
+            )
+        )

@@ -117,6 +117,7 @@ class _Writer:
         noun = self._name if argument in {"id", "ids"} else argument.removesuffix("Id")
         if noun in {"node", "nodes"}:
             return ANY
+        noun = noun.replace("Orphan", "Drift")
         words = [name for name in self._nodes if name.lower() in noun.lower()]
         assert words, f"whose id is {self._name}({argument}:)?"
         # `restoreBackup` names a verb and an object: the object comes last.

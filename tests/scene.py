@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from app.api.events import name_stream
-from app.errors import CommandFailed, StorageCredentials
+from app.errors import CommandFailed, NotAdoptable, StorageCredentials, StorageUnavailable
 from app.model.access import Capability, Principal, Role
 from app.model.backups import StorageStatus
 from app.model.containers import Instance, InstanceState
@@ -18,14 +18,20 @@ from app.model.orders import NewLogEntry, RunProgress
 from app.model.paging import Page
 from app.model.restores import RestorePhase
 from app.model.runs import Run
+from app.model.scans import ScanKind
 from app.model.webhooks import Webhook
 from app.postgres.pool import Database
-from app.queries import events
+from app.queries import claims, events
+from app.queries import reconciles as reconciles_queries
+from app.service import adoptions
+from app.service.drifts import adopt_orphan
 from app.service.endings import fail_run, finish_backup, finish_restore
 from app.service.events import record_event
 from app.service.integration_checks import check_failed, due_checks
 from app.service.keys import authenticate, create_api_key, create_key
+from app.service.recoveries import looked, record_found, recover_backups
 from app.service.runs import append_log, mark_touched, record_progress, set_phase
+from app.service.scans import put_off
 from app.service.stored_objects import record_looks
 from app.service.webhooks import create_webhook, delivered, failed
 from app.service.webhooks import take_due as take_deliveries
@@ -34,11 +40,13 @@ from tests.builders import (
     Stage,
     a_container,
     a_hub,
-    a_live_backup,
     a_policy,
     a_queued_backup,
+    a_reconcile,
     a_save,
     a_started_restore,
+    a_step,
+    a_version,
     an_instance,
     an_integration,
     an_unchecked_integration,
@@ -95,6 +103,7 @@ class _Builder:
         stage, instances = await self._containers(admin, integration)
         await self._runs(stage, instances)
         webhook = await self._webhook(admin)
+        await self._drift(stage)
         await self._events(stage)
         await self._deliver(webhook)
         self.name("nothing", "Backup", UUID(int=0))
@@ -178,9 +187,11 @@ class _Builder:
         run = order.run
         await fail_run(worker, run.id, run.epoch, error=CommandFailed(), exit_code=3)
 
-        lost = await a_live_backup(gateway, worker, stage, size=SIZE)
-        self.name("lost", "Backup", lost.id)
-        seen = {lost.id: StorageStatus.MISSING}
+        order = await a_save(gateway, worker, stage)
+        self.name("lost", "Backup", order.backup.id)
+        gone = replace(stored_bytes(SIZE), file_id="lost-file", manifest_file_id="lost-manifest")
+        await finish_backup(worker, order, gone)
+        seen = {order.backup.id: StorageStatus.MISSING}
         await record_looks(gateway, stage.admin.hub_id, seen)
 
         queued = await a_queued_backup(gateway, stage, instance=instances["waiting"])
@@ -245,6 +256,61 @@ class _Builder:
             [event] = (await events.page(connection, hub_id, wanted, Page())).items
         self.name("event", "Event", event.id)
         self.ids["beginning"] = encode_sequence(name_stream(hub_id), 0)
+
+    async def _drift(self, stage: Stage) -> None:
+        """What a reconcile found; another one and a recovery wait for B2."""
+        gateway, worker = self.gateway, self.worker
+        hub_id, prefix = stage.admin.hub_id, stage.integration.prefix
+        async with worker.connection(None) as connection:
+            installation_id = await claims.installation(connection)
+            known = await reconciles_queries.records_between(
+                connection, stage.integration.id, "", None, 100
+            )
+        place = f"{prefix}/{installation_id}/{hub_id}/{stage.container.id}"
+        orphans = [f"{place}/{UUID(int=number)}-1" for number in (1, 2)]
+        await a_reconcile(
+            gateway,
+            worker,
+            stage,
+            [
+                *(
+                    a_version(name, file_id)
+                    for record in known
+                    if record.file_id == "the-file"
+                    for name, file_id in (
+                        (record.object_name, "the-file"),
+                        (record.object_name + ".json", "its-manifest"),
+                    )
+                ),
+                *(a_version(name, f"orphan-{name[-3]}") for name in orphans),
+                a_version(f"{prefix}/photo.jpg", "a-photo"),
+            ],
+        )
+        async with self.owner.connection() as connection:
+            rows = await connection.fetch(
+                """
+                select id, file_id from drifts
+                where hub_id = $1 and (kind <> 'MISSING' or detail = 'OBJECT')
+                """,
+                hub_id,
+            )
+        words = {"orphan-1": "orphan", "orphan-2": "unreadable", "a-photo": "foreign"}
+        ids = {words.get(row["file_id"], "missing"): row["id"] for row in rows}
+        for word, id in ids.items():
+            self.name(word, "Drift", id)
+        await adopt_orphan(gateway, stage.admin, id=ids["unreadable"])
+        [order] = await adoptions.take_due(worker, SEALER, 1)
+        await adoptions.renew(worker, order, SIZE // 2)
+        await adoptions.failed(worker, order, NotAdoptable())
+
+        await recover_backups(gateway, stage.admin, id=stage.integration.id)
+        step = await a_step(worker, ScanKind.RECOVER)
+        await looked(worker, step, None, None)
+        step = await a_step(worker, ScanKind.RECOVER)
+        await record_found(worker, step, [], None, step.counts)
+        await recover_backups(gateway, stage.admin, id=stage.integration.id)
+        for kind in ScanKind:
+            await put_off(worker, await a_step(worker, kind), StorageUnavailable())
 
     async def _print(self, run: Run, *pieces: bytes) -> None:
         entries, place = [], 0

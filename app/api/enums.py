@@ -10,6 +10,7 @@ from strawberry.types.enum import StrawberryEnumDefinition
 from app.model.access import Role
 from app.model.backups import BackupState, BackupTrigger, ListChange, StorageStatus
 from app.model.containers import ContainerState, InstanceState
+from app.model.drifts import DriftKind
 from app.model.integrations import IntegrationState
 from app.model.policies import InstanceSelection
 from app.model.restores import RestorePhase, RestoreState, RestoreTrigger
@@ -138,6 +139,17 @@ _describe(
         "FAILED": "It does not work; `error` says what to do.",
         "DELETING": "It is being deleted.",
         "DELETED": "Gone.",
+    },
+)
+_describe(
+    DriftKind,
+    "How a bucket and the records disagree.",
+    {
+        "MISSING": "A record without its object, or without its manifest.",
+        "MISMATCH": "The object is not the one that was saved: its size or its version differs.",
+        "ORPHAN": "An object of this hub, or a manifest, without a record.",
+        "UNFINISHED": "An upload of a run that ended.",
+        "FOREIGN": "Something that is not this hub's; shown, and never touched by itself.",
     },
 )
 _describe(

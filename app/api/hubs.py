@@ -11,6 +11,8 @@ from app.api import access
 from app.api.backups import Backup, BackupFilter
 from app.api.backups import read_filter as read_backup_filter
 from app.api.context import Info, make_id
+from app.api.drifts import Drift, DriftFilter
+from app.api.drifts import read_filter as read_drift_filter
 from app.api.enums import CreationOrder
 from app.api.events import Event, EventFilter
 from app.api.events import read_filter as read_event_filter
@@ -28,6 +30,7 @@ from app.model.ids import describe_list
 from app.model.integrations import IntegrationFilter
 from app.postgres import pool
 from app.queries import backups as backups_queries
+from app.queries import drifts as drifts_queries
 from app.queries import events as events_queries
 from app.queries import hubs as queries
 from app.queries import integrations as integrations_queries
@@ -153,6 +156,37 @@ class Hub(Node):
                 return await events_queries.count(connection, context.hub_id, wanted)
 
         return show_page(found, scope, show=Event.of, count=count)
+
+    @strawberry.field(
+        description="Where its buckets and the records disagree, as the last reconciles found it, "
+        "without what is over. Of `ORPHAN`, `UNFINISHED` and `FOREIGN` at most 10,000 each of an "
+        "integration are kept; its `reconcile` counts all."
+    )
+    async def storage_drift(
+        self,
+        info: Info,
+        *,
+        filter: Annotated[
+            DriftFilter | None, strawberry.argument(description="Which of it; all by default.")
+        ] = strawberry.UNSET,
+        order_by: OrderBy = CreationOrder.NEWEST_FIRST,
+        first: First = strawberry.UNSET,
+        after: After = strawberry.UNSET,
+        last: Last = strawberry.UNSET,
+        before: Before = strawberry.UNSET,
+    ) -> Connection[Drift]:
+        context = info.context
+        wanted = read_drift_filter(filter)
+        scope = describe_list(f"hub.storageDrift:{context.hub_id}", order_by, wanted)
+        page = read_page(scope, order_by, first=first, after=after, last=last, before=before)
+        async with context.read() as connection:
+            found = await drifts_queries.page(connection, context.hub_id, wanted, page)
+
+        async def count() -> int:
+            async with context.read() as connection:
+                return await drifts_queries.count(connection, context.hub_id, wanted)
+
+        return show_page(found, scope, show=Drift.of, count=count)
 
     @strawberry.field(
         description="Its API keys, those that were revoked or expired included. Needs the "

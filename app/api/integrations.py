@@ -10,10 +10,13 @@ from app.api.arguments import IdempotencyKey, given, require_id
 from app.api.context import Info, make_id
 from app.api.failures import Failure
 from app.api.nodes import Node
+from app.api.scans import Reconcile, Recovery
 from app.api.user_errors import UserError
 from app.model import integrations as model
 from app.model.access import Capability
 from app.model.integrations import IntegrationState
+from app.model.scans import Scan, ScanKind
+from app.queries import scans as scans_queries
 from app.service import integrations as service
 
 _ID = "The integration."
@@ -42,6 +45,7 @@ class Integration(Node):
         description="When it was last seen to work; null where it never was."
     )
     created_at: datetime = strawberry.field(description="When it was created.")
+    record: strawberry.Private[model.Integration]
 
     @classmethod
     def of(cls, record: model.Integration) -> Self:
@@ -56,7 +60,31 @@ class Integration(Node):
             error=Failure.of(record.error_code, record.error_message),
             verified_at=record.verified_at,
             created_at=record.created_at,
+            record=record,
         )
+
+    @strawberry.field(
+        description="When its bucket and the records were last compared to the end, which is done "
+        "daily; null where they never were."
+    )
+    async def last_reconciled_at(self, info: Info) -> datetime | None:
+        scan = await self._scan(info, ScanKind.RECONCILE)
+        return None if scan is None else scan.finished_at
+
+    @strawberry.field(description="The comparison of its bucket with the records.")
+    async def reconcile(self, info: Info) -> Reconcile | None:
+        scan = await self._scan(info, ScanKind.RECONCILE)
+        return None if scan is None else Reconcile.of(scan)
+
+    @strawberry.field(
+        description="The rebuilding of records from its bucket; null where nobody asked for it."
+    )
+    async def recovery(self, info: Info) -> Recovery | None:
+        scan = await self._scan(info, ScanKind.RECOVER)
+        return None if scan is None else Recovery.of(scan)
+
+    async def _scan(self, info: Info, kind: ScanKind) -> Scan | None:
+        return await info.context.load(scans_queries.by_integrations, self.record.id, kind)
 
 
 @strawberry.type(description="What `createIntegration` answers.")

@@ -16,6 +16,7 @@ from app.api.backups import Backup, BackupQueries
 from app.api.containers import Container, ContainerMutations, ContainerQueries
 from app.api.context import Context, Parts
 from app.api.downloads import DownloadMutations
+from app.api.drifts import Drift, DriftMutations
 from app.api.events import Event, EventSubscriptions
 from app.api.hubs import Hub, HubQueries
 from app.api.hubs import by_ids as hubs_by_ids
@@ -34,6 +35,7 @@ from app.model.access import Capability, Principal
 from app.queries import (
     backups,
     containers,
+    drifts,
     events,
     instances,
     integrations,
@@ -62,6 +64,7 @@ class Mutation(
     InstanceMutations,
     PolicyMutations,
     IntegrationMutations,
+    DriftMutations,
     DownloadMutations,
     KeyMutations,
     WebhookMutations,
@@ -106,6 +109,7 @@ KINDS: Mapping[str, NodeKind] = MappingProxyType(
         "Container": NodeKind(fetch=containers.by_ids, show=Container.of),
         "Instance": NodeKind(fetch=instances.by_ids, show=Instance.of),
         "Integration": NodeKind(fetch=integrations.by_ids, show=Integration.of),
+        "Drift": NodeKind(fetch=drifts.by_ids, show=Drift.of),
         "Backup": NodeKind(fetch=backups.by_ids, show=Backup.of),
         "Restore": NodeKind(fetch=restores.by_ids, show=Restore.of),
         "Event": NodeKind(fetch=events.by_ids, show=Event.of),
@@ -128,6 +132,7 @@ def make_schema() -> GatewaySchema:
             Container,
             Instance,
             Integration,
+            Drift,
             Backup,
             Restore,
             Event,

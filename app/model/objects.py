@@ -19,6 +19,9 @@ HASH_BYTES = 32
 MANIFEST_SUFFIX = ".json"
 MANIFEST_CONTENT_TYPE = "application/json"
 
+LARGEST_MANIFEST = 64 * 1024 * 1024
+"""Bytes; that of a backup of 5 TB, the largest, has 51 MB."""
+
 _MB = 1_000_000
 _PLACES_BELOW_PREFIX = 4
 

@@ -40,6 +40,13 @@ async def hold(connection: Connection, hub_id: UUID, id: UUID) -> Container | No
     return await _one(connection, "hold", hub_id, id)
 
 
+async def hold_identifier(
+    connection: Connection, hub_id: UUID, identifier: str
+) -> Container | None:
+    """Nobody changes it until the transaction ends; others may hold it too."""
+    return await _one(connection, "hold_identifier", hub_id, identifier)
+
+
 async def by_ids(
     connection: Connection, hub_id: UUID, ids: Collection[UUID]
 ) -> dict[UUID, Container]:

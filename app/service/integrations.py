@@ -4,6 +4,7 @@ from uuid import UUID, uuid4
 
 from app.errors import InvalidInput, InvalidState, NotFound
 from app.model.access import Capability, Principal
+from app.model.drifts import DriftResolution
 from app.model.integrations import (
     Integration,
     IntegrationState,
@@ -15,7 +16,7 @@ from app.model.integrations import (
 from app.model.texts import check_name
 from app.postgres.listen import notify
 from app.postgres.pool import Connection, Database
-from app.queries import integrations
+from app.queries import drifts, integrations, scans
 from app.queries.integrations import Uses
 from app.service.idempotency import claim, keep
 from app.service.secrets import Sealer, seal_key
@@ -59,6 +60,7 @@ async def create_integration(
             realm=realm_of(new.key_id, embedded_key_prefix),
             sealed_key=seal_key(sealer, id, new.key),
         )
+        await scans.add(connection, principal.hub_id, id)
         await keep(connection, *call, {"id": str(id)})
         await notify(connection, ["duty:integrations"])
         return integration
@@ -162,6 +164,9 @@ async def delete_integration(
             deleted = await integrations.delete(connection, principal.hub_id, id)
             assert deleted is not None
             integration = deleted
+            await drifts.resolve_of_integration(
+                connection, principal.hub_id, id, DriftResolution.GONE
+            )
         await keep(connection, *call, {"id": str(id)})
         return integration
 

@@ -10,7 +10,7 @@ from app.model.orders import LeftBehind, WaitingRun
 from app.postgres.listen import notify
 from app.postgres.pool import Database
 from app.postgres.queue import prune as prune_queue
-from app.queries import claims, containers, instances, sweeps
+from app.queries import claims, containers, instances, reconciles, sweeps
 from app.service import downloads, idempotency
 from app.service.endings import describe, end_locked, lock_instance
 from app.service.runs import read_leftover
@@ -199,6 +199,7 @@ async def prune(database: Database, keep_ended: timedelta) -> int:
     await _prune_events(database, keep_ended)
     async with database.transaction(None) as connection:
         await sweeps.prune_reclaims(connection, keep_ended)
+        await reconciles.prune(connection, keep_ended)
         await prune_queue(connection, QUEUE_LOG_KEPT)
     await idempotency.prune(database)
     await downloads.prune(database)

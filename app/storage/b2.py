@@ -15,6 +15,7 @@ from app.errors import (
     StorageCapability,
     StorageError,
 )
+from app.model.drifts import ListedPage
 from app.model.objects import PartPlan, below
 from app.storage.download import Download
 from app.storage.failures import Stopped
@@ -154,6 +155,12 @@ class B2Storage:
     async def versions(self, name: str) -> list[StoredObject]:
         """List all versions of exactly this name, the newest first."""
         return await self._ask(lambda versions: versions.list_versions(name))
+
+    async def page(self, prefix: str, *, start: str, limit: int) -> ListedPage:
+        """List up to `limit` versions below the prefix from the name `start` on."""
+        return await self._ask(
+            lambda versions: versions.list_page(below(prefix, ""), start=start, limit=limit)
+        )
 
     async def unfinished(self, prefix: str) -> list[UnfinishedUpload]:
         """List the unfinished large files below the prefix."""

@@ -4,6 +4,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from app.model.drifts import ListedPage
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredObject:
@@ -94,6 +96,14 @@ class Storage(Protocol):
 
     async def versions(self, name: str) -> list[StoredObject]:
         """All versions of exactly this name."""
+        ...
+
+    async def page(self, prefix: str, *, start: str, limit: int) -> ListedPage:
+        """Up to `limit` versions below the prefix from the name `start` on, as B2 sorts them.
+
+        By name, byte for byte; of one name the newest first. Unfinished uploads and markers that
+        hide others are among them. Raises StorageError for an answer that is anything else.
+        """
         ...
 
     async def unfinished(self, prefix: str) -> list[UnfinishedUpload]:

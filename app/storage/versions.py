@@ -1,9 +1,11 @@
 """File versions and unfinished uploads of one bucket: listed, looked at, removed."""
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from threading import Event
 from typing import Any, TypeVar
 
+from app.model.drifts import ListedPage, ListedVersion
 from app.storage.failures import Failed
 from app.storage.port import StoredObject, UnfinishedUpload
 from app.storage.retries import Patience, persist
@@ -13,6 +15,7 @@ T = TypeVar("T")
 _VERSIONS_A_PAGE = 1_000
 _UNFINISHED_A_PAGE = 100
 _BAD_REQUEST = 400
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Versions:
@@ -51,6 +54,23 @@ class Versions:
             for entry in self._pages(name)
             if entry["fileName"] == name and entry["action"] == "upload"
         ]
+
+    def list_page(self, prefix: str, *, start: str, limit: int) -> ListedPage:
+        """List up to `limit` versions of names that begin with `prefix`, from `start` on."""
+        page = self._ask(
+            "list the bucket",
+            lambda raw, account: raw.list_file_versions(
+                account.api_url,
+                account.token,
+                self._session.bucket_id(),
+                start or prefix or None,
+                None,
+                limit,
+                prefix or None,
+            ),
+        )
+        versions = [_read_listed(entry) for entry in page["files"]]
+        return ListedPage(versions=versions, is_last=page["nextFileName"] is None)
 
     def list_unfinished(self, prefix: str) -> list[UnfinishedUpload]:
         """List the unfinished uploads whose names begin with `prefix`."""
@@ -183,4 +203,14 @@ def read_version(answer: Answer) -> StoredObject:
         name=str(answer["fileName"]),
         size=int(answer["contentLength"]),
         info={str(name): str(value) for name, value in (answer.get("fileInfo") or {}).items()},
+    )
+
+
+def _read_listed(answer: Answer) -> ListedVersion:
+    return ListedVersion(
+        file_id=str(answer["fileId"]),
+        name=str(answer["fileName"]),
+        action=str(answer["action"]),
+        size=int(answer["contentLength"] or 0),
+        uploaded_at=_EPOCH + timedelta(milliseconds=int(answer["uploadTimestamp"])),
     )

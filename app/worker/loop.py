@@ -10,7 +10,17 @@ import structlog
 from app.errors import DatabaseUnavailable, GatewayError, HandedOff
 from app.postgres.listen import ListenHub
 from app.postgres.pool import Database
-from app.worker import ownership, probe, reclaim, retention, sweep, webhooks
+from app.worker import (
+    adopt,
+    ownership,
+    probe,
+    reclaim,
+    reconcile,
+    recover,
+    retention,
+    sweep,
+    webhooks,
+)
 from app.worker.parts import Parts
 from app.worker.progress import ProgressWriter
 from app.worker.renewal import end_the_lost, renew_leases
@@ -83,6 +93,9 @@ class Worker:
                     runs.create_task(self._duty("duty:ownership", ownership.carry_out_due)),
                     runs.create_task(self._duty("duty:retention", retention.carry_out_due)),
                     runs.create_task(self._duty("duty:webhooks", webhooks.carry_out_due)),
+                    runs.create_task(self._duty("duty:reconciles", reconcile.carry_out_due)),
+                    runs.create_task(self._duty("duty:recoveries", recover.carry_out_due)),
+                    runs.create_task(self._duty("duty:adoptions", adopt.carry_out_due)),
                 ]
                 runs.create_task(self._consume())
                 await self._stopping.wait()

@@ -26,6 +26,14 @@ from containers
 where hub_id = $1 and id = $2
 for share;
 
+-- name: hold_identifier
+-- The container of an identifier, which must stay as it is until the transaction ends.
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, created_at
+from containers
+where hub_id = $1 and identifier = $2 and state <> 'DELETED'
+limit 1
+for share;
+
 -- name: create
 -- A new container; no row where the identifier is taken.
 insert into containers (hub_id, identifier, name, stateful, labels)

@@ -28,6 +28,7 @@ from tests.builders import (
     a_failed_backup,
     a_live_backup,
     a_queued_restore,
+    a_reconcile,
     a_stage,
     an_instance,
 )
@@ -43,7 +44,8 @@ BACKUP = f"""{RUN} instanceHostname duration sizeBytes sha256 pinned note
   storage(live: true) {{ status advice checkedAt error {{ code }} }}
   retention {{ keep code reason }} expiresAt deletionRequestedBy {{ name }}
   restores(first: 2) {{ totalCount nodes {{ {RESTORE} }} }}"""
-INTEGRATION = """id name state keyId nextKeyId bucket prefix error { code } verifiedAt createdAt"""
+INTEGRATION = """id name state keyId nextKeyId bucket prefix error { code } verifiedAt createdAt
+lastReconciledAt reconcile { running } recovery { running }"""
 CONTAINERS = f"""{{ containers(first: 10) {{ totalCount nodes {{
   id identifier name stateful state labels {{ name }} createdAt storedBytes lastBackup {{ id }}
   backupPolicy {{ updatedAt integration {{ {INTEGRATION} }}
@@ -67,6 +69,10 @@ BACKUPS = f"""{{ hub {{ storedBytes
 EVENTS = """{ hub { events(first: 100) { totalCount nodes { id kind message createdAt
   details { name } container { name } instance { hostname } backup { state } restore { state }
   integration { name } } } } }"""
+
+DRIFTS = """{ hub { storageDrift(first: 100) { totalCount nodes { id kind detail name fileId
+  sizeBytes uploadedAt foundAt resolvedAt resolution adopting bytesRead error { code }
+  integration { name } backup { state } } } } }"""
 
 
 @pytest.fixture
@@ -111,7 +117,7 @@ async def test_many_containers_take_as_many_statements_as_one(
     data = await logged.ask(CONTAINERS)
     assert len(data["containers"]["nodes"]) == 6
     # More statements are a change to explain.
-    assert (one, many) == (29, 29), logged_database.statements
+    assert (one, many) == (31, 31), logged_database.statements
 
 
 async def a_webhook(gateway: Database, client: Client) -> None:
@@ -141,7 +147,7 @@ async def test_a_hundred_backups_take_as_many_statements_as_one(
     many = await count(logged, logged_database, BACKUPS)
     data = await logged.ask(BACKUPS)
     assert len(data["hub"]["backups"]["nodes"]) == 100
-    assert (one, many) == (29, 29), logged_database.statements
+    assert (one, many) == (31, 31), logged_database.statements
 
 
 async def test_many_events_take_as_many_statements_as_one(
@@ -177,10 +183,35 @@ async def test_many_events_take_as_many_statements_as_one(
     assert (one, many) == (9, 9), logged_database.statements
 
 
+async def test_much_drift_takes_as_many_statements_as_one(
+    *,
+    logged: Client,
+    logged_database: LoggedDatabase,
+    owner: Database,
+    gateway_database: Database,
+    worker_database: Database,
+) -> None:
+    async def add() -> None:
+        stage = await a_stage(owner, gateway_database, worker_database, admin=logged.principal)
+        await a_live_backup(gateway_database, worker_database, stage)
+        await a_reconcile(gateway_database, worker_database, stage, [])
+
+    await add()
+    one = await count(logged, logged_database, DRIFTS)
+    for _ in range(4):
+        await add()
+    many = await count(logged, logged_database, DRIFTS)
+    # The object and its manifest of each.
+    assert len((await logged.ask(DRIFTS))["hub"]["storageDrift"]["nodes"]) == 10
+    assert (one, many) == (6, 6), logged_database.statements
+
+
 def test_each_field_of_a_node_is_asked_for_in_a_list() -> None:
     schema = build_schema((ROOT / "schema.graphql").read_text(encoding="utf-8"))
     listed = {
-        name for query in (CONTAINERS, BACKUPS, EVENTS) for name in find_listed(schema, query)
+        name
+        for query in (CONTAINERS, BACKUPS, EVENTS, DRIFTS)
+        for name in find_listed(schema, query)
     }
     assert listed == {
         f"{type_.name}.{name}"

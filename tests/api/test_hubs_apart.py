@@ -34,6 +34,7 @@ NAMES = {
     "ApiKey": "viewerKey",
     "Event": "event",
     "Webhook": "webhook",
+    "Drift": "orphan",
 }
 """The object of a scene to take of each type."""
 

@@ -71,7 +71,8 @@ async def test_every_query_may_run_in_its_role(databases: dict[str, Database], r
 def test_columns_are_listed(query: tuple[str, str]):
     statement = read(query)
     assert not re.search(r"(\bselect|\breturning|,)\s+\*|\.\*", statement)
-    assert re.sub(r"'[^']*'", "", statement) == re.sub(r"'[^']*'", "", statement).lower()
+    unquoted = re.sub(r"'[^']*'|collate \"C\"", "", statement)
+    assert unquoted == unquoted.lower()
 
 
 @pytest.mark.parametrize("query", TENANT, ids=".".join)

@@ -6,10 +6,12 @@ from enum import StrEnum
 from app.model.access import Role
 from app.model.backups import BackupState, BackupTrigger, StorageStatus
 from app.model.containers import ContainerState, InstanceState
+from app.model.drifts import DriftDetail, DriftKind, DriftResolution
 from app.model.integrations import IntegrationState, Realm
 from app.model.policies import InstanceSelection
 from app.model.restores import RestorePhase, RestoreState, RestoreTrigger
 from app.model.runs import LogStream, RunKind
+from app.model.scans import ScanKind, ScanPhase
 from app.model.verifications import VerificationLevel
 from app.postgres.pool import Database
 
@@ -21,6 +23,9 @@ ENUMS: dict[str, type[StrEnum]] = {
     "backups.trigger": BackupTrigger,
     "backups.storage_status": StorageStatus,
     "containers.state": ContainerState,
+    "drifts.detail": DriftDetail,
+    "drifts.kind": DriftKind,
+    "drifts.resolution": DriftResolution,
     "instances.state": InstanceState,
     "integrations.realm": Realm,
     "integrations.state": IntegrationState,
@@ -29,6 +34,8 @@ ENUMS: dict[str, type[StrEnum]] = {
     "restores.trigger": RestoreTrigger,
     "run_logs.stream": LogStream,
     "runs.kind": RunKind,
+    "scans.kind": ScanKind,
+    "scans.phase": ScanPhase,
 }
 # Words that never leave the database and the code beside it.
 PRIVATE = {

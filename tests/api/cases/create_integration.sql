@@ -10,4 +10,9 @@ values ($1, $2, $3, $4, $5, $6, $7, $8, 'VERIFYING')
 returning id, hub_id, name, realm, key_id, next_key_id, bucket, prefix, state, error_code, error_message,
     verified_at, created_at;
 
+-- scans.add
+insert into scans (hub_id, integration_id, kind, due_at)
+values ($1, $2, 'RECONCILE', now() + interval '1 day')
+on conflict (integration_id, kind) do nothing;
+
 COMMIT;

@@ -45,6 +45,11 @@ where hub_id = $1 and id = $2
 returning id, hub_id, name, realm, key_id, next_key_id, bucket, prefix, state, error_code, error_message,
     verified_at, created_at;
 
+-- drifts.resolve_of_integration
+update drifts
+set resolved_at = now(), resolution = $3, adopt_at = null
+where hub_id = $1 and integration_id = $2 and resolved_at is null;
+
 COMMIT;
 
 BEGIN;

@@ -1,0 +1,133 @@
+"""Compares buckets with their records: when asked to, and daily; one bounded step at a time."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+from uuid import UUID
+
+import structlog
+
+from app.errors import DatabaseUnavailable, Fenced, GatewayError, StorageError, StorageUnavailable
+from app.model.drifts import DriftDetail, Territory, check_page, cut_page
+from app.model.scans import ScanKind, ScanPhase, ScanStep
+from app.queries.reconciles import Unwitnessed
+from app.service import reconciles, scans
+from app.transfer.pipe import first_cause
+from app.worker.parts import Parts
+
+BATCH: Final = 4
+PAGE: Final = 5_000
+"""Versions of a page. B2 bills a call for each 1,000."""
+WITNESSES: Final = 100
+ASKED_AT_ONCE: Final = 8
+STEP_SECONDS: Final = 45.0
+"""Less than a step's lease lasts."""
+
+log = structlog.get_logger()
+
+
+async def carry_out_due(parts: Parts, *, page: int = PAGE) -> int:
+    """Do the next step of each reconcile that is due; returns how many there were.
+
+    One step each, so that a large bucket keeps no other one waiting. Raises DatabaseUnavailable.
+    """
+    steps = await scans.take_due(parts.database, parts.sealer, ScanKind.RECONCILE, BATCH)
+    async with asyncio.TaskGroup() as tasks:
+        for step in steps:
+            tasks.create_task(carry_out(parts, step, lambda step: _work(parts, step, page)))
+    return len(steps)
+
+
+async def carry_out(
+    parts: Parts, step: ScanStep, work: Callable[[ScanStep], Awaitable[None]]
+) -> None:
+    """Do one step of a scan; where that cannot be, it is tried again later, from there."""
+    place = {"integration": str(step.integration_id), "scan": step.kind, "phase": step.phase}
+    error: GatewayError
+    try:
+        async with asyncio.timeout(STEP_SECONDS):
+            await work(step)
+    except DatabaseUnavailable:
+        log.warning("a scan waits for the database", **place)
+        return
+    except Fenced:
+        log.warning("a scan was taken over", **place)
+        return
+    except TimeoutError:
+        error = StorageUnavailable("Backblaze B2 answers too slowly; it is tried again.")
+    except GatewayError as failure:
+        error = failure
+    except Exception:
+        log.exception("a scan failed unexpectedly", **place)
+        error = StorageError("Backblaze B2 answered in a way that is not understood.")
+    else:
+        return
+    log.warning("a scan could not go on", code=error.code, error=error.message, **place)
+    try:
+        await scans.put_off(parts.database, step, error)
+    except DatabaseUnavailable:
+        log.warning("a scan waits for the database", **place)
+
+
+async def _work(parts: Parts, step: ScanStep, page: int) -> None:
+    if step.phase is ScanPhase.LISTING:
+        await _list(parts, step, page)
+    elif step.phase is ScanPhase.WITNESSING:
+        await _witness(parts, step)
+    else:
+        await _REST[step.phase](parts.database, step)
+
+
+_REST: Final[Mapping[ScanPhase, Callable[..., Awaitable[None]]]] = MappingProxyType(
+    {
+        ScanPhase.DISCARDING: reconciles.discard,
+        ScanPhase.MARKING: reconciles.mark_present,
+        ScanPhase.RESOLVING: reconciles.resolve,
+        ScanPhase.SHOWING: reconciles.show,
+    }
+)
+
+
+async def _list(parts: Parts, step: ScanStep, page: int) -> None:
+    """Compare a page of the listing with the records of the same names."""
+    access = step.storage
+    start = step.cursor or ""
+    listed = await parts.storage_of(access).page(access.prefix, start=start, limit=page)
+    check_page(listed, prefix=access.prefix, start=start)
+    versions, following = cut_page(listed, prefix=access.prefix)
+    territory = Territory(
+        prefix=access.prefix,
+        installation_id=step.installation_id,
+        hub_id=step.hub_id,
+        former_hub_id=step.former_hub_id,
+    )
+    await reconciles.compare_page(parts.database, step, versions, following, territory=territory)
+
+
+async def _witness(parts: Parts, step: ScanStep) -> None:
+    """Ask for what is said to be gone by its id: a listing may come short, or lie."""
+    asked = await reconciles.unwitnessed(parts.database, step, WITNESSES)
+    storage = parts.storage_of(step.storage)
+    limit = asyncio.Semaphore(ASKED_AT_ONCE)
+    gone: list[UUID] = []
+    there: list[Unwitnessed] = []
+
+    async def ask(one: Unwitnessed) -> None:
+        async with limit:
+            found = await storage.stat(one.file_id)
+        confirmed = found is None or (
+            one.detail is DriftDetail.SIZE and found.size != one.size_bytes
+        )
+        if confirmed:
+            gone.append(one.id)
+        else:
+            there.append(one)
+
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for one in asked:
+                tasks.create_task(ask(one))
+    except BaseExceptionGroup as group:
+        raise first_cause(group) from None
+    await reconciles.record_witnesses(parts.database, step, gone=gone, there=there)
