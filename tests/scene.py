@@ -1,7 +1,7 @@
 """One of everything in a hub, with names that are the same each time: what recorded cases show."""
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from app.api.events import name_stream
@@ -14,6 +14,7 @@ from app.model.hubs import Hub
 from app.model.ids import encode_id, encode_sequence
 from app.model.integrations import Integration
 from app.model.logs import LogStream
+from app.model.objects import MANIFEST_SUFFIX
 from app.model.orders import NewLogEntry, RunProgress
 from app.model.paging import Page
 from app.model.restores import RestorePhase
@@ -29,6 +30,8 @@ from app.service.endings import fail_run, finish_backup, finish_restore
 from app.service.events import record_event
 from app.service.integration_checks import check_failed, due_checks
 from app.service.keys import authenticate, create_api_key, create_key
+from app.service.reclaims import STUCK_ATTEMPTS, settle, take_due
+from app.service.reclaims import put_off as put_reclaims_off
 from app.service.recoveries import looked, record_found, recover_backups
 from app.service.runs import append_log, mark_touched, record_progress, set_phase
 from app.service.scans import put_off
@@ -187,6 +190,8 @@ class _Builder:
         run = order.run
         await fail_run(worker, run.id, run.epoch, error=CommandFailed(), exit_code=3)
 
+        await self._reclaim(stage.admin.hub_id)
+
         order = await a_save(gateway, worker, stage)
         self.name("lost", "Backup", order.backup.id)
         gone = replace(stored_bytes(SIZE), file_id="lost-file", manifest_file_id="lost-manifest")
@@ -311,6 +316,19 @@ class _Builder:
         await recover_backups(gateway, stage.admin, id=stage.integration.id)
         for kind in ScanKind:
             await put_off(worker, await a_step(worker, kind), StorageUnavailable())
+
+    async def _reclaim(self, hub_id: UUID) -> None:
+        """Of what the failed save may have left one is gone, the other one is stuck."""
+        for attempt in range(STUCK_ATTEMPTS):
+            due = await take_due(self.worker, SEALER, 10)
+            due = [order for order in due if order.hub_id == hub_id]  # there may be more scenes
+            assert len(due) == (1 if attempt else 2)
+            for order in due:
+                if order.name.endswith(MANIFEST_SUFFIX):
+                    error = StorageCredentials()
+                    await put_reclaims_off(self.worker, [order.id], error, again_in=timedelta(0))
+                else:
+                    await settle(self.worker, order.id, again_at=timedelta(days=1))
 
     async def _print(self, run: Run, *pieces: bytes) -> None:
         entries, place = [], 0

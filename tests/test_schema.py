@@ -234,7 +234,7 @@ def test_mutations_have_exactly_the_promised_required_arguments(schema: GraphQLS
 
 def test_connections_have_the_shape_that_relay_wants(schema: GraphQLSchema) -> None:
     connections = [type_ for type_ in own_types(schema) if type_.name.endswith("Connection")]
-    assert len(connections) == 11
+    assert len(connections) == 12
     for type_ in connections:
         assert isinstance(type_, GraphQLObjectType)
         noun = type_.name.removesuffix("Connection")

@@ -57,11 +57,6 @@ def require_id(type_name: str, id: str, argument: str) -> UUID:
     return decoded
 
 
-def name_id(type_name: str, id: str) -> UUID:
-    """The uuid of an id; one that is none of ours names nothing, and is refused like that."""
-    return decode_id_of(type_name, id) or NOBODY
-
-
 def filter_id(type_name: str, id: str | None) -> UUID | None:
     """The uuid to filter by; an id that is none of ours matches nothing."""
     wanted = given(id)

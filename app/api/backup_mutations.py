@@ -5,7 +5,7 @@ from typing import Annotated
 import strawberry
 
 from app.api import access
-from app.api.arguments import IdempotencyKey, given, name_id, require_id
+from app.api.arguments import IdempotencyKey, given, require_id
 from app.api.backups import Backup
 from app.api.context import Info
 from app.api.user_errors import UserError, show
@@ -108,7 +108,9 @@ class BackupMutations:
             info.context.parts.database,
             info.context.principal,
             container_id=require_id("Container", container_id, "containerId"),
-            instance_id=None if instance is None else name_id("Instance", instance),
+            instance_id=None
+            if instance is None
+            else require_id("Instance", instance, "instanceId"),
             start_within=info.context.parts.start_within,
             idempotency_key=idempotency_key,
         )

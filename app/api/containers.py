@@ -47,6 +47,10 @@ class Container(Node):
     state: ContainerState = strawberry.field(description="Where it is in its life.")
     labels: list[Label] = strawberry.field(description="Its labels, by name.")
     created_at: datetime = strawberry.field(description="When it was created.")
+    goes_at: datetime | None = strawberry.field(
+        description="When the removal of its backups begins; until then `undeleteContainer` brings "
+        "it back. Null where it is not being deleted."
+    )
     record: strawberry.Private[model.Container]
 
     @classmethod
@@ -59,6 +63,7 @@ class Container(Node):
             state=record.state,
             labels=[Label(name=name, value=value) for name, value in sorted(record.labels.items())],
             created_at=record.created_at,
+            goes_at=record.goes_at,
             record=record,
         )
 
@@ -246,6 +251,16 @@ class DeleteContainerPayload:
     )
 
 
+@strawberry.type(description="What `undeleteContainer` answers.")
+class UndeleteContainerPayload:
+    container: Container | None = strawberry.field(
+        default=None, description="The container, `LIVE` again; null where it was refused."
+    )
+    errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Why it was refused; empty where it was not."
+    )
+
+
 @strawberry.type
 class ContainerQueries:
     @access.query(
@@ -397,3 +412,26 @@ class ContainerMutations:
             idempotency_key=idempotency_key,
         )
         return DeleteContainerPayload(container=Container.of(deleted), warnings=warnings)
+
+    @access.mutation(
+        Capability.DELETE_CONTAINERS,
+        UndeleteContainerPayload,
+        description="Bring a container back that is `DELETING`, with its policy and all backups "
+        "that went with it, while its grace lasts (`Container.goesAt`; then `DELETION_BEGUN`). "
+        "Backups that were deleted by themselves stay so, cancelled runs stay cancelled, and due "
+        "times that have passed are not made up for. One that is `LIVE` stays as it is.",
+    )
+    async def undelete_container(
+        self,
+        info: Info,
+        *,
+        id: Annotated[strawberry.ID, strawberry.argument(description="The container.")],
+        idempotency_key: IdempotencyKey = None,
+    ) -> UndeleteContainerPayload:
+        back = await service.undelete_container(
+            info.context.parts.database,
+            info.context.principal,
+            id=require_id("Container", id, "id"),
+            idempotency_key=idempotency_key,
+        )
+        return UndeleteContainerPayload(container=Container.of(back))

@@ -8,6 +8,7 @@ from uuid import UUID
 import strawberry
 
 from app.api import access
+from app.api.arguments import IdempotencyKey
 from app.api.backups import Backup, BackupFilter
 from app.api.backups import read_filter as read_backup_filter
 from app.api.context import Info, make_id
@@ -20,9 +21,11 @@ from app.api.integrations import Integration
 from app.api.keys import ApiKey
 from app.api.nodes import Node
 from app.api.paging import After, Before, Connection, First, Last, OrderBy, read_page, show_page
+from app.api.reclaims import Reclaim
 from app.api.restores import Restore, RestoreFilter
 from app.api.restores import read_filter as read_restore_filter
 from app.api.scalars import BigInt
+from app.api.user_errors import UserError
 from app.api.webhooks import Webhook
 from app.model import hubs as model
 from app.model.access import Capability
@@ -35,8 +38,10 @@ from app.queries import events as events_queries
 from app.queries import hubs as queries
 from app.queries import integrations as integrations_queries
 from app.queries import keys as keys_queries
+from app.queries import reclaims as reclaims_queries
 from app.queries import restores as restores_queries
 from app.queries import webhooks as webhooks_queries
+from app.service import hub_deletions
 
 
 @strawberry.type(description="The tenant: everything that a key sees belongs to its hub.")
@@ -189,6 +194,31 @@ class Hub(Node):
         return show_page(found, scope, show=Drift.of, count=count)
 
     @strawberry.field(
+        description="What is still to be removed from storage, and what stands in the way."
+    )
+    async def reclaims(
+        self,
+        info: Info,
+        *,
+        order_by: OrderBy = CreationOrder.OLDEST_FIRST,
+        first: First = strawberry.UNSET,
+        after: After = strawberry.UNSET,
+        last: Last = strawberry.UNSET,
+        before: Before = strawberry.UNSET,
+    ) -> Connection[Reclaim]:
+        context = info.context
+        scope = f"hub.reclaims:{context.hub_id}|{order_by}"
+        page = read_page(scope, order_by, first=first, after=after, last=last, before=before)
+        async with context.read() as connection:
+            found = await reclaims_queries.page(connection, context.hub_id, page)
+
+        async def count() -> int:
+            async with context.read() as connection:
+                return await reclaims_queries.count(connection, context.hub_id)
+
+        return show_page(found, scope, show=Reclaim.of, count=count)
+
+    @strawberry.field(
         description="Its API keys, those that were revoked or expired included. Needs the "
         "capability `MANAGE_KEYS`: without it null, with a `FORBIDDEN` error at this field."
     )
@@ -258,6 +288,53 @@ async def by_ids(
     """The principal's own hub, where it is asked for: no other can be seen."""
     found = await queries.get(connection, hub_id) if hub_id in ids else None
     return {} if found is None else {found.id: found}
+
+
+@strawberry.type(description="What `deleteHub` answers.")
+class DeleteHubPayload:
+    hub: Hub | None = strawberry.field(
+        default=None, description="The hub that goes; null where it was refused."
+    )
+    warnings: list[str] = strawberry.field(
+        default_factory=list,
+        description="Sentences that say what goes with each container, and when.",
+    )
+    errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Why it was refused; empty where it was not."
+    )
+
+
+@strawberry.type
+class HubMutations:
+    @access.mutation(
+        Capability.DELETE_HUB,
+        DeleteHubPayload,
+        description="Delete your hub: all containers with their backups, integrations and keys, "
+        "the one that you use included. It cannot be undone. Runs are cancelled at once; objects "
+        "go after the grace that the operator sets (1 hour by default), and the hub is gone when "
+        "Backblaze B2 has confirmed that all of them are.",
+    )
+    async def delete_hub(
+        self,
+        info: Info,
+        *,
+        confirm: Annotated[
+            str,
+            strawberry.argument(
+                description="Its name, typed again; anything else is refused (`CONFIRM_MISMATCH`)."
+            ),
+        ],
+        idempotency_key: IdempotencyKey = None,
+    ) -> DeleteHubPayload:
+        parts = info.context.parts
+        deleted, warnings = await hub_deletions.delete_hub(
+            parts.database,
+            info.context.principal,
+            confirm=confirm,
+            grace=parts.delete_grace,
+            idempotency_key=idempotency_key,
+        )
+        return DeleteHubPayload(hub=Hub.of(deleted), warnings=warnings)
 
 
 @strawberry.type

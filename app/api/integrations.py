@@ -120,7 +120,13 @@ class VerifyIntegrationPayload:
 @strawberry.type(description="What `deleteIntegration` answers.")
 class DeleteIntegrationPayload:
     integration: Integration | None = strawberry.field(
-        default=None, description="The integration, `DELETED`; null where it was refused."
+        default=None,
+        description="The integration, `DELETING` or (where it never worked) `DELETED`; null where "
+        "it was refused.",
+    )
+    warnings: list[str] = strawberry.field(
+        default_factory=list,
+        description="Sentences that say what goes with it, or what is given up.",
     )
     errors: list[UserError] = strawberry.field(
         default_factory=list, description="Why it was refused; empty where it was not."
@@ -242,19 +248,30 @@ class IntegrationMutations:
         Capability.CONFIGURE,
         DeleteIntegrationPayload,
         description="Delete an integration. Refused (`INTEGRATION_IN_USE`) while a policy or a "
-        "backup with an object points to it. Nothing in the bucket is touched.",
+        "backup with an object points to it, unless `force` is true. Its key is kept, sealed, "
+        "until nothing is to be removed by it any more; then it is `DELETED`.",
     )
     async def delete_integration(
         self,
         info: Info,
         *,
         id: Annotated[strawberry.ID, strawberry.argument(description=_ID)],
+        force: Annotated[
+            bool,
+            strawberry.argument(
+                description="Remove the policies that save to it, cancel its runs and delete all "
+                "backups in its bucket, pinned ones too; needs the capability `DELETE_CONTAINERS` "
+                "too. Said again while it is `DELETING`, it gives up what could not be removed by "
+                "then: those objects stay in the bucket, and `warnings` names them."
+            ),
+        ] = False,
         idempotency_key: IdempotencyKey = None,
     ) -> DeleteIntegrationPayload:
-        deleted = await service.delete_integration(
+        deleted, warnings = await service.delete_integration(
             info.context.parts.database,
             info.context.principal,
             id=require_id("Integration", id, "id"),
+            force=force,
             idempotency_key=idempotency_key,
         )
-        return DeleteIntegrationPayload(integration=Integration.of(deleted))
+        return DeleteIntegrationPayload(integration=Integration.of(deleted), warnings=warnings)

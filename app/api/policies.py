@@ -6,7 +6,7 @@ from typing import Annotated, Self
 import strawberry
 
 from app.api import access
-from app.api.arguments import IdempotencyKey, given, name_id, require_id
+from app.api.arguments import IdempotencyKey, given, require_id
 from app.api.context import Info
 from app.api.integrations import Integration
 from app.api.retention import Retention, RetentionInput, read_retention
@@ -275,7 +275,7 @@ class PolicyMutations:
 def read_policy(policy: BackupPolicyInput) -> model.NewPolicy:
     restore, backup = given(policy.restore), policy.backup
     return model.NewPolicy(
-        integration_id=name_id("Integration", policy.integration_id),
+        integration_id=require_id("Integration", policy.integration_id, "policy.integrationId"),
         backup_command=backup.command,
         backup_timeout=backup.timeout,
         min_bytes=backup.min_bytes,

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 import strawberry
 
 from app.api import access
-from app.api.arguments import IdempotencyKey, filter_id, given, name_id, require_id
+from app.api.arguments import IdempotencyKey, filter_id, given, require_id
 from app.api.context import Info, make_id
 from app.api.failures import Failure, RequesterOfRun
 from app.api.instances import Instance
@@ -265,7 +265,7 @@ class RestoreMutations:
             parts.database,
             info.context.principal,
             backup_id=require_id("Backup", backup_id, "backupId"),
-            instance_id=name_id("Instance", instance_id),
+            instance_id=require_id("Instance", instance_id, "instanceId"),
             allow_other_container=allow_other_container,
             accept_changed_command=accept_changed_command,
             start_within=parts.start_within,

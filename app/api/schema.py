@@ -18,7 +18,7 @@ from app.api.context import Context, Parts
 from app.api.downloads import DownloadMutations
 from app.api.drifts import Drift, DriftMutations
 from app.api.events import Event, EventSubscriptions
-from app.api.hubs import Hub, HubQueries
+from app.api.hubs import Hub, HubMutations, HubQueries
 from app.api.hubs import by_ids as hubs_by_ids
 from app.api.instances import Instance, InstanceMutations
 from app.api.integrations import Integration, IntegrationMutations
@@ -26,6 +26,7 @@ from app.api.keys import ApiKey, KeyMutations
 from app.api.log_tails import LogSubscriptions
 from app.api.nodes import NodeKind
 from app.api.policies import PolicyMutations
+from app.api.reclaims import Reclaim
 from app.api.restores import Restore, RestoreMutations, RestoreQueries, RestoreSubscriptions
 from app.api.scalars import SCALARS
 from app.api.user_errors import TYPES
@@ -40,6 +41,7 @@ from app.queries import (
     instances,
     integrations,
     keys,
+    reclaims,
     restores,
     webhooks,
 )
@@ -68,6 +70,7 @@ class Mutation(
     DownloadMutations,
     KeyMutations,
     WebhookMutations,
+    HubMutations,
 ):
     pass
 
@@ -110,6 +113,7 @@ KINDS: Mapping[str, NodeKind] = MappingProxyType(
         "Instance": NodeKind(fetch=instances.by_ids, show=Instance.of),
         "Integration": NodeKind(fetch=integrations.by_ids, show=Integration.of),
         "Drift": NodeKind(fetch=drifts.by_ids, show=Drift.of),
+        "Reclaim": NodeKind(fetch=reclaims.by_ids, show=Reclaim.of),
         "Backup": NodeKind(fetch=backups.by_ids, show=Backup.of),
         "Restore": NodeKind(fetch=restores.by_ids, show=Restore.of),
         "Event": NodeKind(fetch=events.by_ids, show=Event.of),
@@ -134,6 +138,7 @@ def make_schema() -> GatewaySchema:
             Integration,
             Drift,
             Backup,
+            Reclaim,
             Restore,
             Event,
             Webhook,

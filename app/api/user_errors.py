@@ -19,6 +19,8 @@ CODES: dict[type[errors.UserError], tuple[str, ...]] = {
         "INVALID_STATE",
         "CONTAINER_NOT_STATEFUL",
         "CONTAINER_DELETING",
+        "CONTAINER_DELETED",
+        "DELETION_BEGUN",
         "NO_BACKUP_POLICY",
         "NO_RESTORE_COMMAND",
         "INTEGRATION_NOT_LIVE",

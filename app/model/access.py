@@ -31,6 +31,7 @@ class Capability(StrEnum):
     DELETE_CONTAINERS = "DELETE_CONTAINERS"
     READ_COMMANDS = "READ_COMMANDS"
     MANAGE_KEYS = "MANAGE_KEYS"
+    DELETE_HUB = "DELETE_HUB"
 
 
 _VIEWER = frozenset({Capability.READ})

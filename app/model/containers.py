@@ -54,6 +54,8 @@ class Container:
     state: ContainerState
     deleting_since: datetime | None
     created_at: datetime
+    goes_at: datetime | None = None
+    """When the objects of one in deletion begin to go; until then it can be brought back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

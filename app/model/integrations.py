@@ -27,6 +27,9 @@ class IntegrationState(StrEnum):
     DELETED = "DELETED"
 
 
+GOING: Final = frozenset({IntegrationState.DELETING, IntegrationState.DELETED})
+
+
 class Realm(StrEnum):
     """Which B2 a key belongs to: the embedded one, or the operator's (default: Backblaze)."""
 

@@ -92,9 +92,21 @@ async def update(
     return await _one(connection, "update", hub_id, id, name, dict(labels))
 
 
-async def begin_deletion(connection: Connection, hub_id: UUID, id: UUID) -> Container | None:
+async def begin_deletion(
+    connection: Connection, hub_id: UUID, id: UUID, grace: timedelta
+) -> Container | None:
     """None unless it is LIVE."""
-    return await _one(connection, "begin_deletion", hub_id, id)
+    return await _one(connection, "begin_deletion", hub_id, id, grace)
+
+
+async def end_deletion(connection: Connection, hub_id: UUID, id: UUID) -> Container | None:
+    """It stays after all. None unless it is DELETING and its grace lasts."""
+    return await _one(connection, "end_deletion", hub_id, id)
+
+
+async def live(connection: Connection, hub_id: UUID, limit: int) -> list[UUID]:
+    rows = await connection.fetch(_QUERIES["live"], hub_id, limit)
+    return [row["id"] for row in rows]
 
 
 async def cancel_runs(connection: Connection, hub_id: UUID, id: UUID) -> list[UUID]:
@@ -128,5 +140,6 @@ def _read(row: asyncpg.Record) -> Container:
         labels=row["labels"],
         state=ContainerState(row["state"]),
         deleting_since=row["deleting_since"],
+        goes_at=row["goes_at"],
         created_at=row["created_at"],
     )

@@ -125,6 +125,39 @@ async def delete(connection: Connection, hub_id: UUID, id: UUID) -> Integration 
     return await _one(connection, "delete", hub_id, id)
 
 
+async def remove_policies(connection: Connection, hub_id: UUID, id: UUID) -> list[UUID]:
+    """Nothing is saved to it any more; returns the containers whose policies these were."""
+    rows = await connection.fetch(_QUERIES["remove_policies"], hub_id, id)
+    return [row["container_id"] for row in rows]
+
+
+async def cancel_runs(connection: Connection, hub_id: UUID, id: UUID) -> list[UUID]:
+    """Ask all runs that save to it or read from it to end, and return which these are."""
+    rows = await connection.fetch(_QUERIES["cancel_runs"], hub_id, id)
+    return [row["id"] for row in rows]
+
+
+async def there(connection: Connection, hub_id: UUID, limit: int) -> list[UUID]:
+    rows = await connection.fetch(_QUERIES["there"], hub_id, limit)
+    return [row["id"] for row in rows]
+
+
+async def ending(connection: Connection, limit: int) -> list[UUID]:
+    """For workers: integrations in deletion of which nothing is left in the bucket."""
+    rows = await connection.fetch(_WORKERS["ending"], limit)
+    return [row["id"] for row in rows]
+
+
+async def end(connection: Connection, id: UUID) -> bool:
+    """For workers: its key is wiped, it is DELETED. False: something needs it still."""
+    return await connection.fetchval(_WORKERS["end"], id) is not None
+
+
+async def forget_owner(connection: Connection, id: UUID) -> None:
+    """For workers: what was known of its owner object."""
+    await connection.execute(_WORKERS["forget_owner"], id)
+
+
 async def uses(connection: Connection, hub_id: UUID, id: UUID) -> Uses:
     row = await connection.fetchrow(_QUERIES["uses"], hub_id, id)
     assert row is not None

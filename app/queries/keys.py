@@ -106,3 +106,8 @@ def _read_access(row: asyncpg.Record) -> tuple[Role | None, frozenset[Capability
         return None, frozenset(Capability(word) for word in row["capabilities"])
     role = Role(row["role"])
     return role, CAPABILITIES[role]
+
+
+async def revoke_all(connection: Connection, hub_id: UUID) -> None:
+    """No key of the hub opens anything from now on."""
+    await connection.execute(_QUERIES["revoke_all"], hub_id)

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -216,6 +216,35 @@ async def mark_backups_deleting_with_container(
     return len(rows), sum(row["size_bytes"] or 0 for row in rows), pinned
 
 
+async def mark_backups_deleting_with_integration(
+    connection: Connection, hub_id: UUID, integration_id: UUID
+) -> tuple[int, int, int]:
+    """Mark every LIVE backup in the bucket of a locked integration; their objects go at once.
+
+    Returns how many there are, their bytes, and how many of them are pinned.
+    """
+    await connection.execute(_SQL["keep_gone"], hub_id, integration_id)
+    rows = await connection.fetch(_SQL["delete_with_integration"], hub_id, integration_id)
+    await reclaim_stored(connection, hub_id, [row["id"] for row in rows], timedelta(0))
+    pinned = sum(row["pinned"] for row in rows)
+    return len(rows), sum(row["size_bytes"] or 0 for row in rows), pinned
+
+
+async def bring_backups_back(
+    connection: Connection, hub_id: UUID, container_id: UUID
+) -> list[UUID] | None:
+    """Take back what was promised about the backups of a locked container; they are LIVE again.
+
+    None, and nothing is changed, where a worker has begun to remove one of them.
+    """
+    rows = await connection.fetch(_SQL["hold_cascade"], hub_id, container_id)
+    if not all(row["untouched"] for row in rows):
+        return None
+    await connection.execute(_SQL["unreclaim"], hub_id, [row["id"] for row in rows])
+    back = await connection.fetch(_SQL["undelete_with_container"], hub_id, container_id)
+    return [row["id"] for row in back]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedState:
     """What a request must know of a run that it ends."""
@@ -365,14 +394,22 @@ async def reclaim_stored(
     ids: Sequence[UUID],
     grace: timedelta,
     *,
+    not_before: datetime | None = None,
     automatic: bool = False,
 ) -> None:
     """Promise to remove object and manifest of these backups once `grace` has passed.
 
-    `automatic`: by a rule of the gateway, not because somebody asked for it.
+    `not_before`: nor before that moment. `automatic`: by a rule of the gateway, not because
+    somebody asked for it.
     """
     await connection.execute(
-        _SQL["reclaim_stored"], hub_id, list(ids), grace, MANIFEST_SUFFIX, automatic
+        _SQL["reclaim_stored"],
+        hub_id,
+        list(ids),
+        grace,
+        MANIFEST_SUFFIX,
+        automatic,
+        not_before,
     )
 
 

@@ -18,6 +18,7 @@ from app.postgres.listen import notify
 from app.postgres.pool import Connection, Database
 from app.queries import containers, runs
 from app.service.idempotency import claim, keep
+from app.service.topics import list_of
 
 
 async def create_container(
@@ -126,9 +127,40 @@ async def delete_container(
             )
         container, warnings = before, list[str]()
         if before.state is ContainerState.LIVE:
-            container, warnings = await _begin_deletion(connection, before, grace)
+            container, warnings = await begin_deletion(connection, before, grace)
         await keep(connection, *call, {"id": str(id), "warnings": warnings})
         return container, warnings
+
+
+async def undelete_container(
+    database: Database,
+    principal: Principal,
+    *,
+    id: UUID,
+    idempotency_key: str | None = None,
+) -> Container:
+    """Bring a container back with all that went with it, while its grace lasts.
+
+    Backups that were deleted by themselves stay so, and runs that were cancelled stay cancelled.
+    One that is LIVE stays as it is.
+    Raises NotPermitted, NotFound, InvalidState (CONTAINER_DELETED, DELETION_BEGUN).
+    """
+    principal.require(Capability.DELETE_CONTAINERS)
+    call = (principal, "undeleteContainer", idempotency_key)
+    async with database.transaction(principal.hub_id) as connection:
+        if await claim(connection, *call, {"id": str(id)}) is not None:
+            return await _get(connection, principal, id)
+        container = await containers.lock(connection, principal.hub_id, id)
+        if container is None:
+            raise NotFound(path=("id",))
+        if container.state is ContainerState.DELETED:
+            raise InvalidState(
+                "The container and its backups are gone.", code="CONTAINER_DELETED", path=("id",)
+            )
+        if container.state is ContainerState.DELETING:
+            container = await _end_deletion(connection, principal.hub_id, id)
+        await keep(connection, *call, {"id": str(id)})
+        return container
 
 
 def require_live(container: Container | None, *, path: tuple[str, ...]) -> None:
@@ -143,11 +175,28 @@ def require_live(container: Container | None, *, path: tuple[str, ...]) -> None:
         )
 
 
-async def _begin_deletion(
+async def _end_deletion(connection: Connection, hub_id: UUID, id: UUID) -> Container:
+    container = await containers.end_deletion(connection, hub_id, id)
+    back = None if container is None else await runs.bring_backups_back(connection, hub_id, id)
+    if container is None or back is None:
+        raise InvalidState(
+            "The grace is over: the removal of the container's backups has begun.",
+            code="DELETION_BEGUN",
+            path=("id",),
+        )
+    lists = (list_of(id, backup_id) for backup_id in back)
+    await notify(
+        connection, [f"container:{id}", *(f"run:{backup_id}" for backup_id in back), *lists]
+    )
+    return container
+
+
+async def begin_deletion(
     connection: Connection, before: Container, grace: timedelta
 ) -> tuple[Container, list[str]]:
+    """Mark a locked container that is LIVE and all that goes with it; returns the warnings too."""
     hub_id, id = before.hub_id, before.id
-    container = await containers.begin_deletion(connection, hub_id, id)
+    container = await containers.begin_deletion(connection, hub_id, id, grace)
     assert container is not None
     cancelled = await containers.cancel_runs(connection, hub_id, id)
     count, size, pinned = await runs.mark_backups_deleting_with_container(
@@ -157,8 +206,8 @@ async def _begin_deletion(
     await notify(connection, [*topics, *(f"run:{run_id}" for run_id in cancelled)])
     warnings = []
     if count:
-        assert container.deleting_since is not None
-        goes_at = container.deleting_since + grace
+        goes_at = container.goes_at
+        assert goes_at is not None
         warnings.append(
             f"{count} {'backup' if count == 1 else 'backups'} of {size} bytes in all will be"
             f" removed from storage from {goes_at:%Y-%m-%dT%H:%M:%SZ} on."

@@ -7,6 +7,7 @@ from uuid import UUID
 from app.errors import Fenced, GatewayError, Interrupted
 from app.model.backups import BackupState, StoredBackup
 from app.model.containers import ContainerState
+from app.model.integrations import GOING
 from app.model.orders import RestoreOrder, SaveOrder
 from app.model.restores import RestoreState, may_have_changed
 from app.model.runs import Run, RunError, RunKind, run_mark
@@ -14,27 +15,39 @@ from app.postgres import leases
 from app.postgres.listen import Wake, notify
 from app.postgres.pool import Connection, Database
 from app.postgres.queue import enqueue
-from app.queries import backups, claims, containers, doubts, instances, restores, runs, sweeps
+from app.queries import (
+    backups,
+    claims,
+    containers,
+    doubts,
+    instances,
+    integrations,
+    restores,
+    runs,
+    sweeps,
+)
 from app.queries.claims import LockedRun
 from app.service.stored_objects import read_status, record_in
 from app.service.topics import list_of
 
 # Locks are always taken in this order, so that no two transactions wait for each other:
-# container, instance, run, lease, backup or restore, reclaim.
+# container, integration, instance, run, lease, backup or restore, reclaim.
 
 DELETED_WITH_CONTAINER = "CASCADE"
+DELETED_BY_ITSELF = "ITSELF"
 NOW = timedelta(0)
 
 
 async def finish_backup(database: Database, order: SaveOrder, stored: StoredBackup) -> None:
     """B2 has confirmed the object and its manifest: the backup is LIVE.
 
-    Where its container is being deleted it goes the same way at once. A cancel that came too late
-    changes nothing. Raises Fenced.
+    Where its container or its bucket is being deleted it goes the same way at once. A cancel that
+    came too late changes nothing. Raises Fenced.
     """
     run = order.run
     async with database.transaction(None) as connection:
         container = await containers.hold(connection, run.hub_id, run.container_id)
+        integration = await integrations.hold(connection, run.hub_id, order.backup.integration_id)
         if await lock_own(connection, run.id, run.epoch) is None:
             return
         await runs.keep_proofs(connection, run.hub_id, run.id, stored)
@@ -43,16 +56,19 @@ async def finish_backup(database: Database, order: SaveOrder, stored: StoredBack
         )
         await _move(connection, run, BackupState.SAVING, BackupState.LIVE)
         topics = await _let_go(connection, run)
-        if container is None or container.state is not ContainerState.LIVE:
+        goes_alone = integration is None or integration.state in GOING
+        if goes_alone or container is None or container.state is not ContainerState.LIVE:
             await runs.move_backup(
                 connection,
                 run.hub_id,
                 run.id,
                 BackupState.LIVE,
                 BackupState.DELETING,
-                deleted_by=DELETED_WITH_CONTAINER,
+                deleted_by=DELETED_BY_ITSELF if goes_alone else DELETED_WITH_CONTAINER,
             )
-            await runs.reclaim_stored(connection, run.hub_id, [run.id], NOW)
+            # Within the grace it can be brought back like all that went before.
+            goes_at = None if container is None or goes_alone else container.goes_at
+            await runs.reclaim_stored(connection, run.hub_id, [run.id], NOW, not_before=goes_at)
             topics.append("duty:reclaims")
         await notify(connection, topics)
 

@@ -6,6 +6,7 @@ from app.errors import InvalidInput, InvalidState, NotFound
 from app.model.access import Capability, Principal
 from app.model.drifts import DriftResolution
 from app.model.integrations import (
+    GOING,
     Integration,
     IntegrationState,
     NewIntegration,
@@ -16,12 +17,13 @@ from app.model.integrations import (
 from app.model.texts import check_name
 from app.postgres.listen import notify
 from app.postgres.pool import Connection, Database
-from app.queries import drifts, integrations, scans
+from app.queries import drifts, integrations, reclaims, runs, scans
 from app.queries.integrations import Uses
 from app.service.idempotency import claim, keep
+from app.service.reclaims import end_backup
 from app.service.secrets import Sealer, seal_key
 
-_GOING = frozenset({IntegrationState.DELETING, IntegrationState.DELETED})
+NAMED = 20
 
 
 async def create_integration(
@@ -145,30 +147,73 @@ async def delete_integration(
     principal: Principal,
     *,
     id: UUID,
+    force: bool = False,
     idempotency_key: str | None = None,
-) -> Integration:
-    """Its keys are forgotten at once. One that was deleted already stays as it is.
+) -> tuple[Integration, list[str]]:
+    """Its key stays until nothing is to be removed by it; a worker then wipes it.
 
+    `force`: its policies are removed, its runs cancelled, its backups deleted. Said again while it
+    is DELETING, what could not be removed by then is given up; the warnings name it.
     Raises NotPermitted, NotFound, InvalidState (INTEGRATION_IN_USE).
     """
     principal.require(Capability.CONFIGURE)
+    if force:
+        principal.require(Capability.DELETE_CONTAINERS)
     call = (principal, "deleteIntegration", idempotency_key)
     async with database.transaction(principal.hub_id) as connection:
-        if await claim(connection, *call, {"id": str(id)}) is not None:
-            return await _get(connection, principal, id)
+        done = await claim(connection, *call, {"id": str(id), "force": force})
+        if done is not None:
+            return await _get(connection, principal, id), list(done["warnings"])
         integration = await integrations.lock(connection, principal.hub_id, id)
         if integration is None:
             raise NotFound(path=("id",))
-        if integration.state is not IntegrationState.DELETED:
-            _refuse_used(await integrations.uses(connection, principal.hub_id, id))
-            deleted = await integrations.delete(connection, principal.hub_id, id)
-            assert deleted is not None
-            integration = deleted
-            await drifts.resolve_of_integration(
-                connection, principal.hub_id, id, DriftResolution.GONE
-            )
-        await keep(connection, *call, {"id": str(id)})
-        return integration
+        warnings: list[str] = []
+        if integration.state is IntegrationState.DELETING and force:
+            warnings = await give_up(connection, integration)
+        elif integration.state not in GOING:
+            if not force:
+                _refuse_used(await integrations.uses(connection, principal.hub_id, id))
+            integration, warnings = await begin_deletion(connection, integration)
+        await keep(connection, *call, {"id": str(id), "warnings": warnings})
+        return integration, warnings
+
+
+async def begin_deletion(
+    connection: Connection, before: Integration
+) -> tuple[Integration, list[str]]:
+    """Mark a locked integration and all that is in its bucket; returns the warnings too."""
+    hub_id, id = before.hub_id, before.id
+    policies = await integrations.remove_policies(connection, hub_id, id)
+    cancelled = await integrations.cancel_runs(connection, hub_id, id)
+    count, size, pinned = await runs.mark_backups_deleting_with_integration(connection, hub_id, id)
+    integration = await integrations.delete(connection, hub_id, id)
+    assert integration is not None
+    await drifts.resolve_of_integration(connection, hub_id, id, DriftResolution.GONE)
+    topics = ["duty:runs", "duty:reclaims", "duty:sweep"]
+    await notify(connection, [*topics, *(f"run:{run_id}" for run_id in cancelled)])
+    told = (
+        (len(policies), f"Policies that are removed: {len(policies)}."),
+        (count, f"Backups that will be removed from storage: {count}, {size} bytes in all."),
+        (pinned, f"Pinned ones among these: {pinned}."),
+        (len(cancelled), f"Runs that will be cancelled: {len(cancelled)}."),
+    )
+    return integration, [sentence for number, sentence in told if number]
+
+
+async def give_up(connection: Connection, integration: Integration) -> list[str]:
+    """Promise no more to remove what could not be removed so far, and name it."""
+    abandoned = await reclaims.abandon(connection, integration.hub_id, integration.id)
+    for backup_id in sorted({one.backup_id for one in abandoned if one.backup_id is not None}):
+        await end_backup(connection, backup_id)
+    await notify(connection, ["duty:sweep"])
+    if not abandoned:
+        return []
+    names = sorted({one.name for one in abandoned})
+    shown = ", ".join(names[:NAMED])
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return [
+        f"{len(names)} names are given up and may still be in {integration.bucket}: {shown}{more}."
+    ]
 
 
 def _refuse_used(uses: Uses) -> None:
@@ -192,7 +237,7 @@ async def _lock(connection: Connection, principal: Principal, id: UUID) -> Integ
     integration = await integrations.lock(connection, principal.hub_id, id)
     if integration is None:
         raise NotFound(path=("id",))
-    if integration.state in _GOING:
+    if integration.state in GOING:
         raise InvalidState(
             "The integration was deleted; create a new one.",
             code="INTEGRATION_DELETED",
@@ -213,3 +258,18 @@ async def _get(connection: Connection, principal: Principal, id: UUID) -> Integr
     if integration is None:
         raise NotFound(path=("id",))
     return integration
+
+
+async def ending(database: Database, limit: int) -> list[UUID]:
+    """For workers: integrations in deletion that nothing needs any more."""
+    async with database.connection(None) as connection:
+        return await integrations.ending(connection, limit)
+
+
+async def end(database: Database, id: UUID) -> bool:
+    """For workers: wipe its key; it is DELETED. False: something needs it still."""
+    async with database.transaction(None) as connection:
+        ended = await integrations.end(connection, id)
+        if ended:
+            await integrations.forget_owner(connection, id)
+        return ended

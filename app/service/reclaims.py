@@ -2,17 +2,24 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Final
 from uuid import UUID
 
-from app.errors import GatewayError, SecretUnreadable, StorageCredentials
+from app.errors import GatewayError, NotTheOwner, SecretUnreadable, StorageCredentials
 from app.model.backups import BackupState
+from app.model.events import EventKind, NewEvent
 from app.model.integrations import StorageAccess
 from app.model.orders import ReclaimOrder
 from app.postgres.listen import notify
 from app.postgres.pool import Connection, Database
 from app.queries import claims, reclaims, runs
+from app.service.events import record_event
 from app.service.secrets import Sealer, open_access
 from app.service.topics import list_of
+
+STUCK_ATTEMPTS: Final = 8
+"""About two hours."""
+STUCK_AFTER: Final = timedelta(hours=6)
 
 
 async def take_due(database: Database, sealer: Sealer, limit: int) -> list[ReclaimOrder]:
@@ -33,6 +40,7 @@ async def take_due(database: Database, sealer: Sealer, limit: int) -> list[Recla
                 await reclaims.put_off(
                     connection, reclaim.id, code=storage.code, message=storage.message
                 )
+                await _tell_of_stuck(connection, [reclaim.id], storage)
                 continue
             orders.append(
                 ReclaimOrder(
@@ -61,16 +69,31 @@ async def settle(database: Database, id: UUID, *, again_at: timedelta | None = N
             return
         hub_id, backup_id = found
         # Locked before the reclaim: of two that settle the last two, one must see the other.
-        backup = None if backup_id is None else await reclaims.lock_backup(connection, backup_id)
-        await reclaims.settle(connection, id, again_at)
-        if backup is None or backup_id is None or backup.state is not BackupState.DELETING:
-            return
-        if await runs.is_unconfirmed(connection, hub_id, backup_id):
-            return
-        await runs.move_backup(
-            connection, hub_id, backup_id, BackupState.DELETING, BackupState.DELETED
-        )
-        await notify(connection, [f"run:{backup_id}", list_of(backup.container_id, backup_id)])
+        if backup_id is not None:
+            await reclaims.lock_backup(connection, backup_id)
+        integration_id = await reclaims.settle(connection, id, again_at)
+        if integration_id is not None and not await reclaims.any_stuck(connection, integration_id):
+            event = NewEvent(
+                kind=EventKind.RECLAIM_SETTLED,
+                message="What could not be removed from storage for long is gone.",
+                integration_id=integration_id,
+            )
+            await record_event(connection, hub_id, event)
+        if backup_id is not None:
+            await end_backup(connection, backup_id)
+
+
+async def end_backup(connection: Connection, backup_id: UUID) -> None:
+    """A DELETING backup of which nothing is unconfirmed any more is DELETED."""
+    backup = await reclaims.lock_backup(connection, backup_id)
+    if backup is None or backup.state is not BackupState.DELETING:
+        return
+    if await runs.is_unconfirmed(connection, backup.hub_id, backup_id):
+        return
+    await runs.move_backup(
+        connection, backup.hub_id, backup_id, BackupState.DELETING, BackupState.DELETED
+    )
+    await notify(connection, [f"run:{backup_id}", list_of(backup.container_id, backup_id)])
 
 
 async def put_off(
@@ -83,12 +106,29 @@ async def put_off(
     """They could not be done; the reason is kept, and they are tried again when they are due.
 
     `again_in`: not by their own growing while, but after this time.
+    Where that goes on for long it is told, once for an integration.
     """
     async with database.transaction(None) as connection:
         for id in ids:
             await reclaims.put_off(
                 connection, id, code=error.code, message=error.message, again_in=again_in
             )
+        # Whose the place is, is told by an event of its own.
+        if not isinstance(error, NotTheOwner):
+            await _tell_of_stuck(connection, ids, error)
+
+
+async def _tell_of_stuck(connection: Connection, ids: Sequence[UUID], error: GatewayError) -> None:
+    for stuck in await reclaims.mark_stuck(connection, ids, STUCK_ATTEMPTS, STUCK_AFTER):
+        event = NewEvent(
+            kind=EventKind.RECLAIM_STUCK,
+            message=f"Something could not be removed from storage in {stuck.attempts} attempts:"
+            f" {error.message}",
+            backup_id=stuck.backup_id,
+            integration_id=stuck.integration_id,
+            data={"attempts": stuck.attempts, "code": error.code},
+        )
+        await record_event(connection, stuck.hub_id, event)
 
 
 async def _open(

@@ -4,8 +4,10 @@ from datetime import timedelta
 
 import structlog
 
-from app.errors import RunError
-from app.service import sweeps
+from app.errors import DatabaseUnavailable, GatewayError, RunError
+from app.service import integrations, sweeps
+from app.service.hub_deletions import finish_hub_deletions
+from app.worker.ownership import release
 from app.worker.parts import Parts
 
 BATCH = 10
@@ -28,6 +30,26 @@ async def end_what_is_over(parts: Parts) -> None:
     await sweeps.end_owner_lost(database, timedelta(seconds=parts.times.owner_lost))
     await sweeps.finish_container_deletions(database, parts.times.delete_grace)
     await sweeps.finish_instance_deletions(database)
+    await end_integrations(parts)
+    await finish_hub_deletions(database)
+
+
+async def end_integrations(parts: Parts) -> None:
+    """Free the places of integrations in deletion that nothing needs, and wipe their keys.
+
+    A bucket that refuses us for good keeps nobody waiting; the owner object stays in it then.
+    Raises DatabaseUnavailable.
+    """
+    for id in await integrations.ending(parts.database, BATCH):
+        try:
+            await release(parts, id)
+        except DatabaseUnavailable:
+            raise
+        except GatewayError as error:
+            log.warning("an owner object is left", integration=str(id), code=error.code)
+            if error.retry:
+                continue
+        await integrations.end(parts.database, id)
 
 
 async def free_instances(parts: Parts) -> None:

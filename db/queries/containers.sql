@@ -1,12 +1,12 @@
 -- name: get
 -- One container by id.
-select id, hub_id, identifier, name, stateful, labels, state, deleting_since, created_at
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at
 from containers
 where hub_id = $1 and id = $2;
 
 -- name: by_ids
 -- Several containers by id.
-select id, hub_id, identifier, name, stateful, labels, state, deleting_since, created_at
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at
 from containers
 where hub_id = $1 and id = any ($2::uuid[])
 order by id
@@ -14,14 +14,14 @@ limit cardinality($2::uuid[]);
 
 -- name: lock
 -- One container, for a change that nothing else may see half done.
-select id, hub_id, identifier, name, stateful, labels, state, deleting_since, created_at
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at
 from containers
 where hub_id = $1 and id = $2
 for no key update;
 
 -- name: hold
 -- One container that must stay as it is until the transaction ends.
-select id, hub_id, identifier, name, stateful, labels, state, deleting_since, created_at
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at
 from containers
 where hub_id = $1 and id = $2
 for share;
@@ -39,21 +39,36 @@ for share;
 insert into containers (hub_id, identifier, name, stateful, labels)
 values ($1, $2, $3, $4, $5)
 on conflict (hub_id, identifier) where state <> 'DELETED' do nothing
-returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, created_at;
+returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at;
 
 -- name: update
 -- Another name, other labels.
 update containers
 set name = $3, labels = $4
 where hub_id = $1 and id = $2 and state = 'LIVE'
-returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, created_at;
+returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at;
 
 -- name: begin_deletion
 -- The container goes; what belongs to it goes by statements of its own.
 update containers
-set deleting_since = now(), state = 'DELETING'
+set deleting_since = now(), goes_at = now() + $3::interval, state = 'DELETING'
 where hub_id = $1 and id = $2 and state = 'LIVE'
-returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, created_at;
+returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at;
+
+-- name: end_deletion
+-- The container stays after all; no row where its time has come.
+update containers
+set deleting_since = null, goes_at = null, state = 'LIVE'
+where hub_id = $1 and id = $2 and state = 'DELETING' and goes_at > now()
+returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at;
+
+-- name: live
+-- Containers of a hub that are not going yet.
+select id
+from containers
+where hub_id = $1 and state = 'LIVE'
+order by id asc
+limit $2;
 
 -- name: cancel_runs
 -- Ask every open run of a container to end.
@@ -72,7 +87,7 @@ returning id;
 
 -- name: page_down
 -- A page of a list, newest first, between two places that are not in it.
-select id, hub_id, identifier, name, stateful, labels, state, deleting_since, created_at
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at
 from containers
 where hub_id = $1
     and (created_at, id) < ($2::timestamptz, $3::uuid)
@@ -85,7 +100,7 @@ limit $9;
 
 -- name: page_up
 -- A page of a list, oldest first, between two places that are not in it.
-select id, hub_id, identifier, name, stateful, labels, state, deleting_since, created_at
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at
 from containers
 where hub_id = $1
     and (created_at, id) < ($2::timestamptz, $3::uuid)

@@ -72,16 +72,59 @@ returning id, hub_id, name, realm, key_id, next_key_id, bucket, prefix, state, e
     verified_at, created_at;
 
 -- name: delete
--- The integration and its keys are gone.
+-- The integration goes; its key stays until nothing is to be removed by it. One that never worked is gone.
 update integrations
 set
-    sealed_key = null,
+    sealed_key = case when verified_at is null then null else sealed_key end,
     next_key_id = null,
     next_sealed_key = null,
-    state = 'DELETED'
-where hub_id = $1 and id = $2
+    state = case when verified_at is null then 'DELETED' else 'DELETING' end
+where hub_id = $1 and id = $2 and state <> 'DELETED'
 returning id, hub_id, name, realm, key_id, next_key_id, bucket, prefix, state, error_code, error_message,
     verified_at, created_at;
+
+-- name: remove_policies
+-- Nothing is saved to an integration that goes; its schedules end with the policies.
+delete from backup_policies
+where hub_id = $1 and integration_id = $2
+returning container_id;
+
+-- name: cancel_runs
+-- Ask every open run that saves to an integration or reads from it to end.
+with held as (
+    select runs.id
+    from runs
+    where runs.hub_id = $1
+        and runs.finished_at is null
+        and (
+            exists (
+                select
+                from backups
+                where backups.hub_id = $1 and backups.id = runs.id and backups.integration_id = $2
+            )
+            or exists (
+                select
+                from restores
+                inner join backups on backups.id = restores.backup_id
+                where restores.hub_id = $1 and restores.id = runs.id and backups.integration_id = $2
+            )
+        )
+    order by runs.id asc
+    for update
+)
+
+update runs
+set cancel = true
+where hub_id = $1 and id in (select held.id from held)
+returning id;
+
+-- name: there
+-- Integrations of a hub that are not going yet.
+select id
+from integrations
+where hub_id = $1 and state in ('VERIFYING', 'LIVE', 'FAILED')
+order by id asc
+limit $2;
 
 -- name: uses
 -- What still needs an integration.

@@ -44,3 +44,9 @@ update api_keys
 set revoked_at = coalesce(revoked_at, now())
 where hub_id = $1 and id = $2
 returning id, hub_id, name, prefix, role, capabilities, created_at, expires_at, revoked_at;
+
+-- name: revoke_all
+-- No key of the hub opens anything from now on.
+update api_keys
+set revoked_at = now()
+where hub_id = $1 and revoked_at is null;

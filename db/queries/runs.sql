@@ -85,6 +85,52 @@ update backups
 set deletion_requested_by_kind = $3, deletion_requested_by_id = $4, deletion_requested_by_name = $5
 where hub_id = $1 and id = any($2::uuid[]);
 
+-- name: delete_with_integration
+-- Every LIVE backup in an integration's bucket goes by itself: no container brings it back.
+with held as (
+    select id
+    from backups
+    where hub_id = $1 and integration_id = $2 and state = 'LIVE'
+    order by id asc
+    for update
+)
+
+update backups
+set state = 'DELETING', deleted_by = 'ITSELF', deleting_since = now()
+where hub_id = $1 and id in (select held.id from held)
+returning id, size_bytes, pinned;
+
+-- name: keep_gone
+-- What goes already in an integration's bucket does not come back with its container.
+update backups
+set deleted_by = 'ITSELF'
+where hub_id = $1 and integration_id = $2 and state = 'DELETING' and deleted_by = 'CASCADE';
+
+-- name: hold_cascade
+-- The promises about what went with a container; those that a worker has taken are not to be had.
+select reclaims.id, reclaims.attempts = 0 and reclaims.settled_at is null as untouched
+from reclaims
+inner join backups on backups.id = reclaims.backup_id
+where backups.hub_id = $1
+    and backups.container_id = $2
+    and backups.state = 'DELETING'
+    and backups.deleted_by = 'CASCADE'
+    and reclaims.kind = 'OBJECT'
+order by reclaims.id asc
+for update of reclaims;
+
+-- name: unreclaim
+-- Promises that are taken back before anybody kept them.
+delete from reclaims
+where hub_id = $1 and id = any($2::uuid[]);
+
+-- name: undelete_with_container
+-- What went with a container comes back with it; what went by itself stays gone.
+update backups
+set state = 'LIVE', deleted_by = null, deleting_since = null
+where hub_id = $1 and container_id = $2 and state = 'DELETING' and deleted_by = 'CASCADE'
+returning id;
+
 -- name: lock_run
 -- One run, for its end by a request; `waiting`: no worker has it, `begun`: one had it.
 select finished_at is not null as ended, owner is null as waiting, attempt > 0 as begun, instance_id
@@ -206,7 +252,7 @@ select
     'OBJECT',
     stored.name,
     stored.file_id,
-    now() + $3::interval,
+    greatest(now() + $3::interval, $6::timestamptz),
     $5
 from backups
 cross join lateral (

@@ -19,3 +19,15 @@ limit 1;
 -- The API key with this hash.
 select key_id, hub_id, name, role, capabilities, expires_at
 from authenticate($1);
+
+-- name: ending
+-- Hubs in deletion, the oldest first.
+select id
+from hubs
+where deleting_since is not null
+order by deleting_since asc, id asc
+limit $1;
+
+-- name: forget
+-- Remove what is left of a hub once everything is settled; false: there is more, or it is too early.
+select forget_hub($1, $2);

@@ -81,3 +81,48 @@ set
     check_at = now() + $6::interval,
     state = $4
 where id = $1 and state in ('VERIFYING', 'LIVE', 'FAILED');
+
+-- name: ending
+-- Integrations in deletion that nothing needs any more.
+select id
+from integrations
+where state = 'DELETING'
+    and not exists (
+        select
+        from reclaims
+        where reclaims.integration_id = integrations.id and reclaims.settled_at is null
+    )
+    and not exists (
+        select
+        from backups
+        where backups.hub_id = integrations.hub_id
+            and backups.integration_id = integrations.id
+            and backups.state in ('QUEUED', 'SAVING', 'LIVE', 'DELETING')
+    )
+order by id asc
+limit $1;
+
+-- name: end
+-- The key is wiped: nothing is to be removed by it any more.
+update integrations
+set sealed_key = null, next_key_id = null, next_sealed_key = null, state = 'DELETED'
+where state = 'DELETING'
+    and id = $1
+    and not exists (
+        select
+        from reclaims
+        where reclaims.integration_id = integrations.id and reclaims.settled_at is null
+    )
+    and not exists (
+        select
+        from backups
+        where backups.hub_id = integrations.hub_id
+            and backups.integration_id = integrations.id
+            and backups.state in ('QUEUED', 'SAVING', 'LIVE', 'DELETING')
+    )
+returning id;
+
+-- name: forget_owner
+-- The place is nobody's from now on.
+delete from integration_owners
+where integration_id = $1;

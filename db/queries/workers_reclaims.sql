@@ -41,7 +41,7 @@ where id = $1;
 
 -- name: lock_backup
 -- The backup whose last reclaim may be settled now: one transaction at a time finds that out.
-select container_id, state
+select hub_id, container_id, state
 from backups
 where id = $1
 for update;
@@ -55,8 +55,11 @@ set
     not_before = case when $2::interval is null then not_before else now() + $2 end,
     attempts = 0,
     error_code = null,
-    error_message = null
-where id = $1 and settled_at is null;
+    error_message = null,
+    stuck_at = null
+from (select id, stuck_at, integration_id from reclaims where id = $1) as before
+where reclaims.id = $1 and before.id = reclaims.id and reclaims.settled_at is null
+returning case when before.stuck_at is not null then before.integration_id end;
 
 -- name: put_off
 -- Why it could not be done; it is tried again when it is due, or after the time that is given.
@@ -66,3 +69,47 @@ set
     error_message = $3,
     not_before = case when $4::interval is null then not_before else now() + $4 end
 where id = $1 and settled_at is null;
+
+-- name: any_stuck
+-- Whether something of an integration's is known to be stuck.
+select exists (
+    select
+    from reclaims
+    where integration_id = $1 and settled_at is null and stuck_at is not null
+);
+
+-- name: mark_stuck
+-- What has failed for long; of each integration only the first one is told of.
+with long as (
+    select reclaims.id, reclaims.integration_id
+    from reclaims
+    where reclaims.id = any($1::uuid[])
+        and reclaims.settled_at is null
+        and reclaims.stuck_at is null
+        and (
+            reclaims.attempts >= $2
+            or (reclaims.attempts > 1 and reclaims.created_at < now() - $3::interval)
+        )
+),
+
+told as (
+    select distinct reclaims.integration_id
+    from reclaims
+    inner join long on long.integration_id = reclaims.integration_id
+    where reclaims.settled_at is null and reclaims.stuck_at is not null
+),
+
+marked as (
+    update reclaims
+    set stuck_at = now()
+    from long
+    where reclaims.id = long.id
+    returning reclaims.id, reclaims.hub_id, reclaims.integration_id, reclaims.backup_id, reclaims.attempts
+)
+
+select distinct on (marked.integration_id)
+    marked.hub_id, marked.integration_id, marked.backup_id, marked.attempts
+from marked
+where marked.integration_id not in (select told.integration_id from told)
+order by marked.integration_id asc, marked.id asc
+limit cardinality($1::uuid[]);

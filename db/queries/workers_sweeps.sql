@@ -103,6 +103,7 @@ select containers.id, containers.hub_id
 from containers
 where containers.state = 'DELETING'
     and containers.deleting_since + $1::interval <= now()
+    and coalesce(containers.goes_at <= now(), true)
     and not exists (
         select
         from backups

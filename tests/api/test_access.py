@@ -40,6 +40,8 @@ NEEDS = {
     "createContainer": Capability.CONFIGURE,
     "updateContainer": Capability.CONFIGURE,
     "deleteContainer": Capability.DELETE_CONTAINERS,
+    "undeleteContainer": Capability.DELETE_CONTAINERS,
+    "deleteHub": Capability.DELETE_HUB,
     "createInstance": Capability.CONFIGURE,
     "updateInstance": Capability.CONFIGURE,
     "deleteInstance": Capability.CONFIGURE,

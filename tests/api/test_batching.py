@@ -21,6 +21,7 @@ from starlette.applications import Starlette
 
 from app.model.events import EventKind, NewEvent
 from app.postgres.pool import Database
+from app.service.backups import delete_backups
 from app.service.events import record_event
 from app.service.webhooks import create_webhook
 from tests.builders import (
@@ -47,7 +48,8 @@ BACKUP = f"""{RUN} instanceHostname duration sizeBytes sha256 pinned note
 INTEGRATION = """id name state keyId nextKeyId bucket prefix error { code } verifiedAt createdAt
 lastReconciledAt reconcile { running } recovery { running }"""
 CONTAINERS = f"""{{ containers(first: 10) {{ totalCount nodes {{
-  id identifier name stateful state labels {{ name }} createdAt storedBytes lastBackup {{ id }}
+  id identifier name stateful state labels {{ name }} createdAt goesAt storedBytes
+  lastBackup {{ id }}
   backupPolicy {{ updatedAt integration {{ {INTEGRATION} }}
     backup {{ command }} restore {{ command }} }}
   instances {{ totalCount nodes {{ id hostname state executor host folder scratch createdAt
@@ -73,6 +75,9 @@ EVENTS = """{ hub { events(first: 100) { totalCount nodes { id kind message crea
 DRIFTS = """{ hub { storageDrift(first: 100) { totalCount nodes { id kind detail name fileId
   sizeBytes uploadedAt foundAt resolvedAt resolution adopting bytesRead error { code }
   integration { name } backup { state } } } } }"""
+RECLAIMS = """{ hub { reclaims(first: 100) { totalCount nodes { id kind name createdAt age attempts
+  lastError { code } nextAttemptAt confirmedAt stuckSince backup { state } integration { name } } }
+} }"""
 
 
 @pytest.fixture
@@ -206,11 +211,33 @@ async def test_much_drift_takes_as_many_statements_as_one(
     assert (one, many) == (6, 6), logged_database.statements
 
 
+async def test_many_reclaims_take_as_many_statements_as_one(
+    *,
+    logged: Client,
+    logged_database: LoggedDatabase,
+    owner: Database,
+    gateway_database: Database,
+    worker_database: Database,
+) -> None:
+    async def add() -> None:
+        stage = await a_stage(owner, gateway_database, worker_database, admin=logged.principal)
+        backup = await a_live_backup(gateway_database, worker_database, stage)
+        await delete_backups(gateway_database, logged.principal, ids=[("it", backup.id)])
+
+    await add()
+    one = await count(logged, logged_database, RECLAIMS)
+    for _ in range(4):
+        await add()
+    many = await count(logged, logged_database, RECLAIMS)
+    assert (await logged.ask(RECLAIMS))["hub"]["reclaims"]["totalCount"] == 10
+    assert (one, many) == (6, 6), logged_database.statements
+
+
 def test_each_field_of_a_node_is_asked_for_in_a_list() -> None:
     schema = build_schema((ROOT / "schema.graphql").read_text(encoding="utf-8"))
     listed = {
         name
-        for query in (CONTAINERS, BACKUPS, EVENTS, DRIFTS)
+        for query in (CONTAINERS, BACKUPS, EVENTS, DRIFTS, RECLAIMS)
         for name in find_listed(schema, query)
     }
     assert listed == {

@@ -101,7 +101,7 @@ def test_of_every_mutations_objects_id_and_state_are_open_and_nothing_else() -> 
             assert refuse(query, reader) is None
         seen.add(type_name)
     nodes = {"Backup", "Restore", "Container", "Instance", "Integration", "ApiKey", "Webhook"}
-    nodes |= {"Drift"}
+    nodes |= {"Drift", "Hub"}
     assert seen == {"", *nodes}
     assert {"__typename", "id", "state"} == OPEN
 

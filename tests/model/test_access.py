@@ -22,6 +22,7 @@ ROLES = {
     Capability.DELETE_CONTAINERS: {Role.ADMIN},
     Capability.READ_COMMANDS: {Role.ADMIN},
     Capability.MANAGE_KEYS: {Role.ADMIN},
+    Capability.DELETE_HUB: {Role.ADMIN},
 }
 
 

@@ -15,7 +15,12 @@ from app.model.integrations import Integration, NewIntegration
 from app.model.policies import NewPolicy
 from app.postgres.pool import Database
 from app.service import containers, instances, integrations, policies
-from app.service.containers import create_container, delete_container, update_container
+from app.service.containers import (
+    create_container,
+    delete_container,
+    undelete_container,
+    update_container,
+)
 from app.service.instances import create_instance, delete_instance, update_instance
 from app.service.integrations import (
     create_integration,
@@ -78,6 +83,10 @@ def ask_delete_container(database, principal, there):
         grace=timedelta(0),
         idempotency_key="1",
     )
+
+
+def ask_undelete_container(database, principal, there):
+    return undelete_container(database, principal, id=there.container.id, idempotency_key="1")
 
 
 def ask_create_instance(database, principal, there):
@@ -164,6 +173,7 @@ USES = (
     Use(name="create_container", needs=CONFIGURE, ask=ask_create_container, reaches=False),
     Use(name="update_container", needs=CONFIGURE, ask=ask_update_container),
     Use(name="delete_container", needs=Capability.DELETE_CONTAINERS, ask=ask_delete_container),
+    Use(name="undelete_container", needs=Capability.DELETE_CONTAINERS, ask=ask_undelete_container),
     Use(name="create_instance", needs=CONFIGURE, ask=ask_create_instance),
     Use(name="update_instance", needs=CONFIGURE, ask=ask_update_instance),
     Use(name="delete_instance", needs=CONFIGURE, ask=ask_delete_instance),

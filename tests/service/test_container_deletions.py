@@ -125,7 +125,9 @@ async def test_a_save_that_ends_while_its_container_goes_leaves_no_live_backup(
         await containers.lock(connection, stage.admin.hub_id, stage.container.id)
         ending = asyncio.create_task(finish_backup(worker_database, order, stored_bytes()))
         await until_blocked()
-        await containers.begin_deletion(connection, stage.admin.hub_id, stage.container.id)
+        await containers.begin_deletion(
+            connection, stage.admin.hub_id, stage.container.id, timedelta(0)
+        )
     await ending
     backup = await read_backup(gateway_database, stage, order.backup.id)
     assert backup.state is BackupState.DELETING

@@ -120,7 +120,7 @@ async def test_an_instance_is_not_made_in_a_container_that_is_just_being_deleted
     admin = an_admin(await a_hub(owner))
     made = await a_container(gateway_database, admin)
     async with gateway_database.transaction(admin.hub_id) as connection:
-        await containers.begin_deletion(connection, admin.hub_id, made.id)
+        await containers.begin_deletion(connection, admin.hub_id, made.id, timedelta(0))
         making = asyncio.create_task(an_instance(gateway_database, admin, made))
         await until_blocked()
     with pytest.raises(InvalidState):

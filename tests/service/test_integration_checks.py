@@ -15,7 +15,7 @@ from app.model.integrations import IntegrationState
 from app.model.paging import Page
 from app.queries import events, integrations
 from app.service.integration_checks import check_failed, check_passed, due_checks
-from app.service.integrations import delete_integration, update_integration, verify_integration
+from app.service.integrations import delete_integration, end, update_integration, verify_integration
 from app.service.secrets import Sealer, make_key
 from tests.builders import (
     EMBEDDED_KEY_PREFIX,
@@ -186,7 +186,7 @@ async def test_a_deleted_integration_is_neither_checked_nor_brought_back(
     admin = an_admin(await a_hub(owner))
     made = await an_unchecked_integration(gateway_database, admin)
     check = await one_due(worker_database)
-    deleted = await delete_integration(gateway_database, admin, id=made.id)
+    deleted, _ = await delete_integration(gateway_database, admin, id=made.id)
     assert not await check_passed(worker_database, check)
     await check_failed(worker_database, check, BucketNotFound())
     assert await read(gateway_database, admin, made.id) == deleted
@@ -251,6 +251,7 @@ async def test_a_place_is_free_again_when_its_owner_was_deleted_and_in_another_r
     )
     assert elsewhere.state is IntegrationState.LIVE
     await delete_integration(gateway_database, admin, id=first.id)
+    assert await end(worker_database, first.id)
     second = await an_integration(gateway_database, worker_database, admin, bucket="bucket-1")
     assert second.state is IntegrationState.LIVE
 

@@ -14,6 +14,7 @@ from app.queries import integrations, policies
 from app.service.integrations import (
     create_integration,
     delete_integration,
+    end,
     update_integration,
     verify_integration,
 )
@@ -151,8 +152,8 @@ async def test_an_integration_with_a_policy_is_not_deleted(
     assert refusal.value.reason == "INTEGRATION_IN_USE"
     assert await read(gateway_database, admin, made.id) == made
     await configure_backups(gateway_database, admin, container_id=container.id, policy=None)
-    deleted = await delete_integration(gateway_database, admin, id=made.id)
-    assert deleted == replace(made, state=IntegrationState.DELETED)
+    deleted, _ = await delete_integration(gateway_database, admin, id=made.id)
+    assert deleted == replace(made, state=IntegrationState.DELETING)
 
 
 async def test_no_policy_is_set_to_an_integration_that_is_just_being_deleted(
@@ -195,9 +196,12 @@ async def test_a_deleted_integration_has_no_keys_and_stays_deleted(
     admin = an_admin(await a_hub(owner))
     made = await an_integration(gateway_database, worker_database, admin)
     await change(gateway_database, admin, made.id, key_id="new", key="key")
-    deleted = await delete_integration(gateway_database, admin, id=made.id)
-    assert deleted == replace(made, state=IntegrationState.DELETED)
-    assert await delete_integration(gateway_database, admin, id=made.id) == deleted
+    deleted, _ = await delete_integration(gateway_database, admin, id=made.id)
+    assert deleted == replace(made, state=IntegrationState.DELETING)
+    assert await delete_integration(gateway_database, admin, id=made.id) == (deleted, [])
+    assert await end(worker_database, made.id)
+    deleted = replace(made, state=IntegrationState.DELETED)
+    assert await delete_integration(gateway_database, admin, id=made.id) == (deleted, [])
     async with owner.connection(None) as connection:
         row = await connection.fetchrow("select sealed_key, next_sealed_key from integrations")
     assert tuple(row) == (None, None)

@@ -337,6 +337,10 @@ async def test_an_empty_container_goes_after_its_grace(owner, gateway_database, 
         grace=timedelta(hours=1),
     )
     assert await finish_container_deletions(worker_database, timedelta(hours=1)) == 0
+    # What it was told when it was deleted counts, not what workers are set to since.
+    assert await finish_container_deletions(worker_database) == 0
+    async with owner.connection() as connection:
+        await connection.execute("update containers set goes_at = now()")
     assert await finish_container_deletions(worker_database) == 1
     assert await finish_container_deletions(worker_database) == 0
     hub_id = stage.admin.hub_id

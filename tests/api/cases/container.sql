@@ -140,7 +140,7 @@ where hub_id = $1 and container_id = any($2::uuid[]) and state in ('LIVE', 'DELE
 group by container_id;
 
 -- containers.by_ids
-select id, hub_id, identifier, name, stateful, labels, state, deleting_since, created_at
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at
 from containers
 where hub_id = $1 and id = any ($2::uuid[])
 order by id

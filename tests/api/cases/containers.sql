@@ -148,7 +148,7 @@ where hub_id = $1
     and state = any ($4::text[]);
 
 -- containers.page_down
-select id, hub_id, identifier, name, stateful, labels, state, deleting_since, created_at
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at
 from containers
 where hub_id = $1
     and (created_at, id) < ($2::timestamptz, $3::uuid)

@@ -13,7 +13,7 @@ where idempotency_keys.created_at < now() - interval '24 hours'
 returning true;
 
 -- containers.hold
-select id, hub_id, identifier, name, stateful, labels, state, deleting_since, created_at
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at
 from containers
 where hub_id = $1 and id = $2
 for share;

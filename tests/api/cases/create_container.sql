@@ -8,6 +8,6 @@ BEGIN;
 insert into containers (hub_id, identifier, name, stateful, labels)
 values ($1, $2, $3, $4, $5)
 on conflict (hub_id, identifier) where state <> 'DELETED' do nothing
-returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, created_at;
+returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at;
 
 COMMIT;

@@ -5,16 +5,16 @@ from authenticate($1);
 BEGIN;
 
 -- containers.lock
-select id, hub_id, identifier, name, stateful, labels, state, deleting_since, created_at
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at
 from containers
 where hub_id = $1 and id = $2
 for no key update;
 
 -- containers.begin_deletion
 update containers
-set deleting_since = now(), state = 'DELETING'
+set deleting_since = now(), goes_at = now() + $3::interval, state = 'DELETING'
 where hub_id = $1 and id = $2 and state = 'LIVE'
-returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, created_at;
+returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at;
 
 -- containers.cancel_runs
 with held as (
@@ -53,7 +53,7 @@ select
     'OBJECT',
     stored.name,
     stored.file_id,
-    now() + $3::interval,
+    greatest(now() + $3::interval, $6::timestamptz),
     $5
 from backups
 cross join lateral (

@@ -1,5 +1,5 @@
 -- containers.by_ids
-select id, hub_id, identifier, name, stateful, labels, state, deleting_since, created_at
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at
 from containers
 where hub_id = $1 and id = any ($2::uuid[])
 order by id

@@ -72,7 +72,7 @@ from backups
 where hub_id = $1 and state in ('LIVE', 'DELETING');
 
 -- containers.by_ids
-select id, hub_id, identifier, name, stateful, labels, state, deleting_since, created_at
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at
 from containers
 where hub_id = $1 and id = any ($2::uuid[])
 order by id

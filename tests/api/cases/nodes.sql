@@ -45,7 +45,7 @@ join integrations on integrations.id = backups.integration_id
 where backups.hub_id = $1 and backups.id = any($2::uuid[]);
 
 -- containers.by_ids
-select id, hub_id, identifier, name, stateful, labels, state, deleting_since, created_at
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at
 from containers
 where hub_id = $1 and id = any ($2::uuid[])
 order by id

@@ -5,7 +5,7 @@ from authenticate($1);
 BEGIN;
 
 -- containers.hold
-select id, hub_id, identifier, name, stateful, labels, state, deleting_since, created_at
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at
 from containers
 where hub_id = $1 and id = $2
 for share;
@@ -15,7 +15,7 @@ ROLLBACK;
 BEGIN;
 
 -- containers.hold
-select id, hub_id, identifier, name, stateful, labels, state, deleting_since, created_at
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at
 from containers
 where hub_id = $1 and id = $2
 for share;
