@@ -176,7 +176,7 @@ class _Session:
         try:
             self._visit.enter_context(self._endpoint.visits.socket(principal))
         except TooMany as many:
-            raise _Closed(_TOO_MANY, str(many)) from None
+            raise _Closed(_LATER, str(many)) from None
         self._principal = principal
         tasks.create_task(self._end_with_key(principal, given))
         await self._send({"type": "connection_ack"})
