@@ -196,7 +196,8 @@ def new_key_id() -> str:
 
 
 def new_secret() -> str:
-    return secrets.token_urlsafe(24)
+    """Make a key that begins like Backblaze's: none starts with a dash, as an option does."""
+    return "K" + secrets.token_urlsafe(24)
 
 
 def _write_new(path: Path) -> None:

@@ -9,7 +9,9 @@ from app.cli import documents
 
 ROOT = Path(__file__).parents[2]
 SENT = sorted(
-    name for name, text in vars(documents).items() if name.isupper() and "($" in str(text)
+    name
+    for name, text in vars(documents).items()
+    if name.isupper() and isinstance(text, str) and "($" in text
 )
 
 

@@ -69,6 +69,7 @@ async def test_a_lost_confirmation_is_asked_for_again(product):
         assert product.objects() == []
 
 
+@pytest.mark.timeout(90)  # what B2 refused is tried again after 10 s
 async def test_no_record_is_ever_ahead_of_the_bucket(product):
     async with product.working():
         load = await product.workload("db", backup=SOURCE, instances=1)
