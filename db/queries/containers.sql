@@ -28,7 +28,7 @@ for share;
 
 -- name: hold_identifier
 -- The container of an identifier, which must stay as it is until the transaction ends.
-select id, hub_id, identifier, name, stateful, labels, state, deleting_since, created_at
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at
 from containers
 where hub_id = $1 and identifier = $2 and state <> 'DELETED'
 limit 1
