@@ -8,7 +8,9 @@ import click
 
 from app import __version__
 from app.cli.commands import COMMANDS, told_as_sentences
+from app.cli.scan_commands import SCAN_COMMANDS
 
+OF_USERS = (*COMMANDS, *SCAN_COMMANDS)
 ROLES = ("VIEWER", "OPERATOR", "ADMIN")
 Command = TypeVar("Command", bound=Callable[..., object])
 
@@ -22,7 +24,7 @@ class Sections(click.Group):
             rows = [
                 (name, command.get_short_help_str(limit=80))
                 for name, command in self.commands.items()
-                if (command in COMMANDS) == of_users and not command.hidden
+                if (command in OF_USERS) == of_users and not command.hidden
             ]
             with formatter.section(title):
                 formatter.write_dl(rows)
@@ -52,7 +54,7 @@ def main() -> None:
     pass
 
 
-for _command in COMMANDS:
+for _command in OF_USERS:
     main.add_command(_command)
 
 
@@ -78,43 +80,47 @@ def up(*, host: str | None, port: int | None, allow_remote: bool | None) -> None
     """Start everything: the gateway, a worker and, without DATABASE_URL, PostgreSQL and B2.
 
     The first start makes a demo to try; its key is printed, and stored for the client commands.
+
+    All data is in the folder that BACKUP_GATEWAY_HOME names. Without it: as root in
+    /var/lib/backup-gateway, whatever HOME is; as any other user in $XDG_DATA_HOME/backup-gateway,
+    which is ~/.local/share/backup-gateway where that is not set.
     """
-    from app import wiring
     from app.settings import read_settings
+    from app.wiring import up as program
 
     with told_as_sentences():
-        wiring.up(read_settings(host=host, port=port, allow_remote=allow_remote))
+        program.up(read_settings(host=host, port=port, allow_remote=allow_remote))
 
 
 @main.command(short_help="The gateway alone.")
 @take_address
 def serve(*, host: str | None, port: int | None, allow_remote: bool | None) -> None:
     """Answer GraphQL requests; the database is DATABASE_URL's. Any number may run."""
-    from app import wiring
     from app.settings import read_settings
+    from app.wiring import gateway
 
     with told_as_sentences():
-        wiring.serve(read_settings(host=host, port=port, allow_remote=allow_remote))
+        gateway.serve(read_settings(host=host, port=port, allow_remote=allow_remote))
 
 
 @main.command(short_help="A worker alone.")
 def worker() -> None:
     """Carry out backups and restores; the database is DATABASE_URL's. Any number may run."""
-    from app import wiring
     from app.settings import read_settings
+    from app.wiring import programs
 
     with told_as_sentences():
-        wiring.work(read_settings())
+        programs.work(read_settings())
 
 
 @main.command(short_help="Bring the database up to date.")
 def migrate() -> None:
     """Apply the migrations that DATABASE_URL lacks, as a user who owns the database."""
-    from app import wiring
     from app.settings import read_settings
+    from app.wiring import operator
 
     with told_as_sentences():
-        applied = wiring.migrate(read_settings())
+        applied = operator.migrate(read_settings())
     click.echo("\n".join(applied) if applied else "Nothing to do.")
 
 
@@ -127,11 +133,11 @@ def hub() -> None:
 @click.argument("name")
 def create_hub(name: str) -> None:
     """Make the hub NAME and print its id; `key create` makes its first key."""
-    from app import wiring
     from app.settings import read_settings
+    from app.wiring import operator
 
     with told_as_sentences():
-        identifier = wiring.create_hub(read_settings(), name)
+        identifier = operator.create_hub(read_settings(), name)
     click.echo(identifier)
 
 
@@ -146,11 +152,11 @@ def key() -> None:
 @click.option("--name", default="command line", help="What lists and the audit call it.")
 def create_key(hub: str, *, role: str, name: str) -> None:
     """Make an API key of HUB (name or id) and print it: it cannot be shown again."""
-    from app import wiring
     from app.settings import read_settings
+    from app.wiring import operator
 
     with told_as_sentences():
-        token = wiring.create_key(read_settings(), hub, role=role.upper(), name=name)
+        token = operator.create_key(read_settings(), hub, role=role.upper(), name=name)
     click.echo(token)
 
 
@@ -164,18 +170,18 @@ def claim(*, integration: str | None, every: bool) -> None:
     where a copy of it has taken the bucket. Whoever held it until now deletes nothing there any
     more. A worker carries it out.
     """
-    from app import wiring
     from app.settings import read_settings
+    from app.wiring import operator
 
     if every is (integration is not None):
         raise click.UsageError("Name one integration, or give --all.")
     with told_as_sentences():
         settings = read_settings()
         if integration is None:
-            count = wiring.claim_all(settings)
+            count = operator.claim_all(settings)
             click.echo(f"{count} claimed; a worker writes it into the buckets.")
         else:
-            name = wiring.claim(settings, integration)
+            name = operator.claim(settings, integration)
             click.echo(f"{name} is claimed; a worker writes it into the bucket.")
 
 
@@ -193,18 +199,18 @@ def secret_key() -> None:
 @click.option("--port", type=int, default=0, help="0 takes a free one, and says which.")
 def local_b2(folder: Path, *, host: str, port: int) -> None:
     """Serve Backblaze B2's native API over the files of FOLDER."""
-    from app import wiring
+    from app.wiring import operator
 
     with told_as_sentences():
-        wiring.local_b2(folder, host=host, port=port)
+        operator.local_b2(folder, host=host, port=port)
 
 
 @main.command(short_help="Print schema.graphql.")
 def schema() -> None:
     """Print the GraphQL schema, as it stands in schema.graphql."""
-    from app import wiring
+    from app.wiring import gateway
 
-    click.echo(wiring.schema(), nl=False)
+    click.echo(gateway.schema(), nl=False)
 
 
 if __name__ == "__main__":

@@ -270,6 +270,18 @@ class InputNotRead(RunError):
     code = "INPUT_NOT_READ"
 
 
+class CheckFailed(RunError):
+    """The check command did not accept what it was given."""
+
+    code = "CHECK_FAILED"
+
+
+class SafetyBackupFailed(RunError):
+    """The instance could not be saved first, so the restore did not begin."""
+
+    code = "SAFETY_BACKUP_FAILED"
+
+
 class TimedOut(RunError):
     """The run took longer than its timeout."""
 
@@ -300,6 +312,30 @@ class NotStarted(RunError):
     code = "NOT_STARTED"
 
 
+class NoInstanceRunning(RunError):
+    """A backup was due, and no instance of the container was running."""
+
+    code = "NO_INSTANCE_RUNNING"
+
+
+class InstanceNotRunning(RunError):
+    """A backup was due, and the instance was not running."""
+
+    code = "INSTANCE_NOT_RUNNING"
+
+
+class IntegrationNotLive(RunError):
+    """A backup was due, and its integration did not work."""
+
+    code = "INTEGRATION_NOT_LIVE"
+
+
+class PreviousRunGoing(RunError):
+    """A backup was due while the previous run in the instance had not ended."""
+
+    code = "PREVIOUS_RUN_GOING"
+
+
 class OwnerLost(RunError):
     """The worker's host is gone; nobody could end what it had started."""
 
@@ -307,7 +343,7 @@ class OwnerLost(RunError):
 
 
 class BackupNotLive(RunError):
-    """The backup was deleted before the restore began."""
+    """The backup was deleted before the run began."""
 
     code = "BACKUP_NOT_LIVE"
 

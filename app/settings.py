@@ -30,6 +30,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.errors import StartError
 
+MOST_JITTER = timedelta(minutes=5)
+
 PREFIX = "BACKUP_GATEWAY_"
 UNPREFIXED = frozenset({"host", "port", "database_url", "pg_bin"})
 SEALING_KEY_BYTES = 32
@@ -59,25 +61,12 @@ class LogLevel(StrEnum):
     ERROR = "ERROR"
 
 
-LIMITS = (
-    "body_bytes",
-    "tokens",
-    "operations",
-    "depth",
-    "aliases",
-    "fields",
-    "directives",
-    "list",
-    "nodes",
-    "cost",
-    "points_per_minute",
-    "sockets",
-    "subscriptions",
-    "connections",
-    "socket_operations",
-    "seconds",
-)
+_OF_A_TEXT = ("body_bytes", "tokens", "operations", "depth", "aliases", "fields", "directives")
+_OF_A_REQUEST = ("nesting", "list", "page", "nodes", "cost")
+_OF_A_KEY = ("points_per_minute", "sockets", "subscriptions", "connections")
+LIMITS = (*_OF_A_TEXT, *_OF_A_REQUEST, *_OF_A_KEY, "socket_operations", "seconds")
 """What BACKUP_GATEWAY_LIMITS may name."""
+LIMITS_BETWEEN = {"page": (25, 100), "nesting": (1, 200)}  # A page holds 25 by default.
 
 
 # --- how values are written -------------------------------------------------------------------
@@ -156,6 +145,17 @@ def parse_process_roots(value: object) -> object:
     return tuple(roots)
 
 
+def parse_engines(value: object) -> object:
+    """Read `hub=pattern,hub=pattern`; `*` in a pattern stands for anything."""
+    if not isinstance(value, str):
+        return value
+    pairs = [tuple(map(str.strip, part.split("=", 1))) for part in value.split(",") if part.strip()]
+    for pair in pairs:
+        if len(pair) != 2 or not pair[0] or "://" not in pair[1]:  # noqa: PLR2004
+            raise ValueError(f"{'='.join(pair)!r} is not hub=address, as unix:///run/docker.sock")
+    return tuple(pairs)
+
+
 def parse_limits(value: object) -> object:
     """Read `name=number,name=number`, of the names in LIMITS."""
     if not isinstance(value, str):
@@ -165,8 +165,9 @@ def parse_limits(value: object) -> object:
         name, _, number = map(str.strip, part.partition("="))
         if name not in LIMITS:
             raise ValueError(f"{name!r} is no limit; there are {', '.join(LIMITS)}")
-        if not number.isascii() or not number.isdigit() or not 0 < int(number) <= LARGEST_LIMIT:
-            raise ValueError(f"{name} is a number from 1 to {LARGEST_LIMIT}, not {number!r}")
+        least, most = LIMITS_BETWEEN.get(name, (1, LARGEST_LIMIT))
+        if not number.isascii() or not number.isdigit() or not least <= int(number) <= most:
+            raise ValueError(f"{name} is a number from {least} to {most}, not {number!r}")
         limits[name] = int(number)
     return tuple(limits.items())
 
@@ -246,7 +247,7 @@ class Settings(BaseSettings):
     pg_bin: Folder | None = Field(default=None, validation_alias="PG_BIN")
     """Folder with the `postgres` and `initdb` that the embedded server runs"""
     home: Folder = Field(default_factory=find_home)
-    """Data folder (as root `/var/lib/backup-gateway`, else below `$XDG_DATA_HOME`)"""
+    """Data folder (as root `/var/lib/backup-gateway`, else `~/.local/share/backup-gateway`)"""
     secret_key: Annotated[tuple[SealingKey, ...], NoDecode, BeforeValidator(parse_sealing_keys)] = (
         Field(default=(), repr=False)
     )
@@ -255,6 +256,8 @@ class Settings(BaseSettings):
         tuple[ProcessRoot, ...], NoDecode, BeforeValidator(parse_process_roots)
     ] = ()
     """Folders in which a hub's commands may run here: `hub=folder,...`, a hub by name or id"""
+    engines: Annotated[tuple[tuple[str, str], ...], NoDecode, BeforeValidator(parse_engines)] = ()
+    """Addresses of container engines for a hub: `hub=pattern,...`, a hub by name or id"""
     host_name: Annotated[str, Field(min_length=1, max_length=253)] = Field(
         default_factory=socket.gethostname
     )
@@ -312,6 +315,8 @@ class Settings(BaseSettings):
     """After this long without a renewal a worker ends its own runs; shorter than the lease"""
     start_within: Duration = timedelta(hours=24)
     """A run that no worker could start for this long ends `NOT_STARTED`"""
+    schedule_jitter: Annotated[Duration, Field(ge=timedelta(0), le=MOST_JITTER)] = MOST_JITTER
+    """How much later than due scheduled backups are made at most, so that not all begin at once"""
     output_close_seconds: PositiveFloat = 10.0
     """How long after a command's exit its output may stay open"""
     keep_ended: Duration = timedelta(days=90)

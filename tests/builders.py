@@ -22,6 +22,7 @@ from app.model.integrations import Integration, NewIntegration
 from app.model.orders import ClaimedRun, RestoreOrder, SaveOrder
 from app.model.policies import BackupPolicy, NewPolicy
 from app.model.restores import Restore
+from app.model.runs import ANYWHERE
 from app.model.scans import ScanKind, ScanStep
 from app.postgres.pool import Database
 from app.queries import backups, integrations, restores
@@ -221,7 +222,7 @@ async def a_policy(
 # --- runs ---------------------------------------------------------------------------------------
 
 OWNER = "a worker"
-PLACES = (f"host:{HOST}",)
+PLACES = (f"host:{HOST}", ANYWHERE)
 TTL = timedelta(seconds=60)
 START_WITHIN = timedelta(hours=24)
 
@@ -409,7 +410,7 @@ def a_version(
 
 async def a_step(worker: Database, kind: ScanKind) -> ScanStep:
     """The next step of the only scan of this kind that is due."""
-    [step] = await scans.take_due(worker, SEALER, kind, 100)
+    [step] = await scans.take_due(worker, SEALER, kind, 100, lease=TTL)
     return step
 
 

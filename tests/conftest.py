@@ -5,7 +5,7 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -17,7 +17,7 @@ from app.postgres.embedded import EmbeddedPostgres
 from app.postgres.migrate import migrate
 from app.postgres.pool import Database
 
-pytest_plugins = ["tests.programs", "tests.product_fixtures"]
+pytest_plugins = ["tests.programs", "tests.engines", "tests.product_fixtures"]
 
 GATEWAY_ROLE = "backup_gateway_gateway"
 WORKER_ROLE = "backup_gateway_worker"
@@ -35,6 +35,40 @@ LEAN = {
 ROOM = 2 * 1024**3
 
 T = TypeVar("T")
+
+
+SLOW_SHARE = 0.75
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Order())
+
+
+class Order:
+    """Slow tests come among the others in the first part of a run: it does not end with one."""
+
+    @pytest.hookimpl(trylast=True)  # after pytest-randomly, whose order is kept otherwise
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items[:] = [items[place] for place in spread([find_patience(item) for item in items])]
+
+
+def spread(patience: Sequence[float]) -> list[int]:
+    """The order of tests with such timeouts, where 0 is a quick one: the slowest first.
+
+    They are spread evenly over the first three quarters, since together they crowd a machine.
+    """
+    quick = [place for place, seconds in enumerate(patience) if not seconds]
+    slow = [place for place, seconds in enumerate(patience) if seconds]
+    slow.sort(key=lambda place: -patience[place])
+    keys = {place: SLOW_SHARE * number / len(slow) for number, place in enumerate(slow)}
+    keys |= {place: number / len(quick) for number, place in enumerate(quick)}
+    return sorted(keys, key=lambda place: keys[place])
+
+
+def find_patience(item: pytest.Item) -> float:
+    """The seconds of a test's own timeout; 0: it is as quick as most."""
+    mark = item.get_closest_marker("timeout")
+    return float(mark.args[0]) if mark is not None and mark.args else 0.0
 
 
 def choose_fast_folder() -> str | None:

@@ -1,6 +1,7 @@
 """What the tests of drift ask of the product, and what is put into its bucket behind its back."""
 
 import asyncio
+import json
 from typing import Any, Self
 from uuid import UUID, uuid4
 
@@ -148,4 +149,22 @@ class Bucket:
 async def our_name(product: Product, *, hub: UUID | None = None, at: UUID | None = None) -> str:
     """The name of an object that only the gateway gives, of a backup that nobody knows."""
     place = at or await installation(product)
-    return f"{PREFIX}/{place}/{hub or product.hub_id}/{uuid4()}/{uuid4()}-1"
+    return f"{PREFIX}/{place}/{hub or product.hub_id}/{uuid4()}/{uuid4()}-0a1b2c3d-1"
+
+
+async def a_manifest(product: Product) -> bytes:
+    """One of a backup that was made."""
+    async with product.owner.connection() as connection:
+        file_id = await connection.fetchval("select manifest_file_id from backups")
+    return product.b2.read(file_id)
+
+
+async def plant(bucket: Bucket, manifest: bytes, *, hub: UUID) -> dict[str, Any]:
+    """An object with a manifest that fits it, of a backup of this hub."""
+    document = json.loads(manifest)
+    document |= {"hub": str(hub), "backup": str(uuid4()), "epoch": 1}
+    place = "/".join(document[word] for word in ("installation", "hub", "container"))
+    document["objectName"] = f"{PREFIX}/{place}/{document['backup']}-{document['token']}-1"
+    document["fileId"] = await bucket.put(document["objectName"], b"data\n")
+    await bucket.put(document["objectName"] + ".json", json.dumps(document).encode())
+    return document

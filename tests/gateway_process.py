@@ -66,7 +66,7 @@ def run_gateway(dsn: str, tmp_path: Path) -> RunGateway:
 
 
 async def wait_until_ready(gateway: Gateway) -> None:
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, verify=False) as client:
         while True:
             assert gateway.process.returncode is None, gateway.log.read_text()
             with contextlib.suppress(httpx.TransportError):

@@ -21,6 +21,7 @@ from app.errors import StorageUnavailable
 from app.model.access import Principal, Role
 from app.model.hubs import Hub
 from app.model.integrations import StorageAccess
+from app.model.schedules import MOST_JITTER
 from app.postgres.listen import ListenHub
 from app.postgres.pool import Connection, Database
 from app.storage.port import Storage
@@ -103,6 +104,7 @@ def parts(gateway_database: Database, listen: ListenHub, objects: Objects) -> Pa
         listen=listen,
         sealer=SEALER,
         delete_grace=GRACE,
+        schedule_jitter=MOST_JITTER,
         start_within=START_WITHIN,
         embedded_key_prefix=EMBEDDED_KEY_PREFIX,
         default_host=HOST,

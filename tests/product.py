@@ -9,6 +9,8 @@ import contextlib
 import io
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +28,7 @@ from app.wiring.parts import make_worker_parts
 from app.worker.loop import Worker
 from tests.conftest import GATEWAY_ROLE, WORKER_ROLE
 from tests.fakes.local_b2_server import LocalB2Server
+from tests.verifying import Verifying
 from tests.worker_processes import PATIENCE, WorkerProcess
 
 HOST = "test-host"
@@ -40,7 +43,7 @@ FIRST_UID = 40_000
 BACKUP = """id state sizeBytes sha256 exitCode error { code message }
 progress { bytesRead bytesStored } target { bucket path fileId }
 logs { totalBytes truncated nodes { stream text } }"""
-RESTORE = """id state phase exitCode error { code message }
+RESTORE = """id state phase exitCode error { code message } safetyBackup { id state trigger }
 progress { bytesDelivered bytesTotal } logs { totalBytes truncated nodes { stream text } }"""
 ERRORS = "errors { __typename code message path }"
 
@@ -71,7 +74,7 @@ class Workload:
 
 
 @dataclass(kw_only=True)
-class Product:
+class Product(Verifying):
     """A running gateway with a hub, an ADMIN key and a LIVE integration."""
 
     settings: Settings
@@ -89,10 +92,10 @@ class Product:
 
     # --- GraphQL ------------------------------------------------------------------------------
 
-    async def ask(self, document: str, **variables: Any) -> dict[str, Any]:
-        """The data of an operation without errors."""
+    async def ask(self, document: str, *, at: str = "", **variables: Any) -> dict[str, Any]:
+        """The data of an operation without errors; `at`: the address of another gateway."""
         answer = await self.client.post(
-            "/graphql", json={"query": document, "variables": variables}
+            f"{at}/graphql", json={"query": document, "variables": variables}
         )
         content = answer.json()
         assert "errors" not in content, content
@@ -137,6 +140,7 @@ class Product:
         timeout: str = "PT10M",
         min_bytes: int = 1,
         variables: dict[str, str] | None = None,
+        **policy: Any,
     ) -> Workload:
         """Make a container with a policy, and instances with folders."""
         made = await self.mutate(
@@ -150,12 +154,17 @@ class Product:
         for number in range(1, instances + 1):
             await self.instance(load, number, variables=variables)
         await self.configure(
-            load, backup=backup, restore=restore, timeout=timeout, min_bytes=min_bytes
+            load, backup=backup, restore=restore, timeout=timeout, min_bytes=min_bytes, **policy
         )
         return load
 
     async def instance(
-        self, load: Workload, number: int, *, variables: dict[str, str] | None = None
+        self,
+        load: Workload,
+        number: int,
+        *,
+        variables: dict[str, str] | None = None,
+        scratch: bool = False,
     ) -> None:
         hostname = f"{number}.{load.identifier}"
         folder = self.root / hostname
@@ -164,12 +173,15 @@ class Product:
         pairs = [{"name": name, "value": value} for name, value in (variables or {}).items()]
         made = await self.mutate(
             "createInstance",
-            f"""mutation ($container: ID!, $hostname: String!, $variables: [VariableInput!]) {{
+            f"""mutation ($container: ID!, $hostname: String!, $variables: [VariableInput!],
+                $scratch: Boolean! = false) {{
               createInstance(containerId: $container, hostname: $hostname, executor: "process",
-                folder: $hostname, variables: $variables) {{ instance {{ id }} {ERRORS} }} }}""",
+                folder: $hostname, variables: $variables, scratch: $scratch) {{
+                instance {{ id }} {ERRORS} }} }}""",
             container=load.id,
             hostname=hostname,
             variables=pairs,
+            scratch=scratch,
         )
         load.instances[hostname] = made["instance"]["id"]
         load.folders[hostname] = folder
@@ -188,11 +200,28 @@ class Product:
         restore: str | None,
         timeout: str = "PT10M",
         min_bytes: int = 1,
+        cron: str | None = None,
+        check: str | None = None,
+        safety_backup: bool = False,
+        verification: dict[str, Any] | None = None,
     ) -> None:
         policy = {
             "integrationId": self.integration,
-            "backup": {"command": backup, "timeout": timeout, "minBytes": min_bytes},
-            "restore": None if restore is None else {"command": restore, "timeout": timeout},
+            "backup": {
+                "command": backup,
+                "timeout": timeout,
+                "minBytes": min_bytes,
+                "cron": cron,
+            },
+            "restore": None
+            if restore is None
+            else {
+                "command": restore,
+                "timeout": timeout,
+                "check": check,
+                "safetyBackup": safety_backup,
+            },
+            "verification": verification,
         }
         await self.mutate(
             "configureBackups",
@@ -216,9 +245,11 @@ class Product:
     async def start_restore(self, backup_id: str, instance_id: str, **more: Any) -> str:
         made = await self.mutate(
             "restoreBackup",
-            f"""mutation ($backup: ID!, $instance: ID!, $accept: Boolean! = false) {{
+            f"""mutation ($backup: ID!, $instance: ID!, $accept: Boolean! = false,
+                $safe: Boolean) {{
               restoreBackup(backupId: $backup, instanceId: $instance,
-                acceptChangedCommand: $accept) {{ restore {{ id }} {ERRORS} }} }}""",
+                acceptChangedCommand: $accept, safetyBackup: $safe) {{
+                restore {{ id }} {ERRORS} }} }}""",
             backup=backup_id,
             instance=instance_id,
             **more,
@@ -338,6 +369,23 @@ class Product:
         finally:
             await worker.end()
 
+    @contextlib.asynccontextmanager
+    async def stepping_gateway(
+        self, step: str, what: str, **environment: str
+    ) -> AsyncIterator[tuple[WorkerProcess, str]]:
+        """A gateway of the same kind, and its address."""
+        address = Path(tempfile.mkdtemp(prefix="gateway-")) / "address"
+        program = ("tests.fakes.stepping_gateway", step, what, str(address))
+        gateway = await WorkerProcess.start(self._environment() | environment, *program)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while not address.exists():
+                    await asyncio.sleep(0.05)
+            yield gateway, address.read_text()
+        finally:
+            await gateway.end()
+            shutil.rmtree(address.parent)
+
     def _environment(self) -> dict[str, str]:
         settings = self.settings
         return {
@@ -349,6 +397,7 @@ class Product:
             "BACKUP_GATEWAY_B2_REALM": self.b2.url,
             "BACKUP_GATEWAY_GATEWAY_ROLE": GATEWAY_ROLE,
             "BACKUP_GATEWAY_WORKER_ROLE": WORKER_ROLE,
+            "BACKUP_GATEWAY_DELETE_GRACE": f"PT{settings.delete_grace.total_seconds():.0f}S",
             "BACKUP_GATEWAY_LEASE_SECONDS": str(settings.lease_seconds),
             "BACKUP_GATEWAY_LEASE_RENEW_SECONDS": str(settings.lease_renew_seconds),
             "BACKUP_GATEWAY_LEASE_GIVE_UP_SECONDS": str(settings.lease_give_up_seconds),

@@ -26,6 +26,8 @@ INSTALL = {
     "ariadne-codegen": "make test makes it in .venv-codegen",
     "node-clients": "make test installs them where npm is: apt install nodejs npm",
     "root": "run as root",
+    "dockerd": "on Debian: apt install docker.io",
+    "busybox": "on Debian: apt install busybox-static",
     "promtool": "on Debian: apt install prometheus",
 }
 

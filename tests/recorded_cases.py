@@ -37,6 +37,7 @@ _AS = re.compile(r"^# as ([A-Z]+)$", re.MULTILINE)
 _FIRST = re.compile(r"^# first ([0-9]+)$", re.MULTILINE)
 _THEN = re.compile(r"^# then ([a-z_]+)$", re.MULTILINE)
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_TOKEN = re.compile(r"(?<=>-)[0-9a-f]{8}(?=-[0-9]+)")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(?:\.[0-9]{6})?Z")
 _KEY_PREFIX = re.compile(r"[0-9a-f]{8,}")
 _MEASURED = re.compile(r"PT[0-9.]*\.[0-9]+S")
@@ -132,6 +133,7 @@ def _normalise_text(value: str, names: Mapping[UUID, str], key: str) -> str:
     if (decoded := decode_id(value)) is not None:
         return f"<{decoded[0]} {names.get(decoded[1], 'new')}>"
     value = _UUID.sub(lambda found: f"<{names.get(UUID(found[0]), 'new')}>", value)
+    value = _TOKEN.sub("<token>", value)
     value = _TIME.sub("<time>", value)
     return _MEASURED.sub("<measured>", value)
 

@@ -1,4 +1,4 @@
-"""A call of any root field, written from the schema: its ids are variables to be filled in."""
+"""Calls written from the schema, of root fields and others: ids are variables to be filled in."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,8 +29,10 @@ SAMPLES = {
     "Duration": '"PT1H"',
     "DateTime": '"2030-01-01T00:00:00Z"',
 }
-NEEDED = {"folder"}
+NEEDED = {"folder", "engineContainer"}
 """Arguments that are optional, but without which a call is about nothing else."""
+VALUES = {("createInstance", "executor"): '"docker"', ("createInstance", "folder"): '"/x"'}
+"""What a call needs to be about all of its ids."""
 
 ANY = "Backup"
 """The type to take where the id of any object is asked for."""
@@ -38,17 +40,19 @@ ANY = "Backup"
 
 @dataclass(frozen=True, kw_only=True)
 class RootCall:
-    """An operation that calls one root field."""
+    """An operation that calls one root field, or a field of the node `$node`."""
 
     kind: str
     name: str
     text: str
     ids: dict[str, str]
     """The type of object that each variable is the id of."""
+    of: str | None = None
+    """The type of the node; None: it is a root field."""
 
     @property
     def label(self) -> str:
-        return f"{self.kind} {self.name}"
+        return f"{self.of or self.kind} {self.name}"
 
 
 def write_calls(schema: GraphQLSchema) -> Iterator[RootCall]:
@@ -63,32 +67,45 @@ def write_calls(schema: GraphQLSchema) -> Iterator[RootCall]:
             yield _Writer(schema, kind, name).write(field)
 
 
+def write_nested_calls(schema: GraphQLSchema) -> Iterator[RootCall]:
+    """A call of each field of a node that takes ids."""
+    for type_ in find_nodes(schema):
+        for name, field in type_.fields.items():
+            if any(_holds_id(argument.type) for argument in field.args.values()):
+                yield _Writer(schema, "query", name).write(field, of=type_.name)
+
+
+def find_nodes(schema: GraphQLSchema) -> list[GraphQLObjectType]:
+    return [
+        type_
+        for type_ in schema.type_map.values()
+        if isinstance(type_, GraphQLObjectType)
+        and "Node" in {interface.name for interface in type_.interfaces}
+    ]
+
+
 class _Writer:
     def __init__(self, schema: GraphQLSchema, kind: str, name: str) -> None:
-        self._nodes = [
-            type_.name
-            for type_ in schema.type_map.values()
-            if isinstance(type_, GraphQLObjectType)
-            and "Node" in {interface.name for interface in type_.interfaces}
-        ]
+        self._nodes = [type_.name for type_ in find_nodes(schema)]
         self._kind = kind
         self._name = name
         self._ids: dict[str, str] = {}
 
-    def write(self, field: GraphQLField) -> RootCall:
+    def write(self, field: GraphQLField, *, of: str | None = None) -> RootCall:
         given = [
-            f"{name}: {self._write_value(argument.type, name)}"
+            f"{name}: {VALUES.get((self._name, name)) or self._write_value(argument.type, name)}"
             for name, argument in field.args.items()
-            if name in NEEDED or _is_wanted(argument)
+            if name in NEEDED or (self._name, name) in VALUES or _is_wanted(argument)
         ]
         call = self._name + (f"({', '.join(given)})" if given else "")
-        variables = ", ".join(f"${name}: ID!" for name in self._ids)
+        names = [*self._ids, *(["node"] if of else [])]
+        variables = ", ".join(f"${name}: ID!" for name in names)
         head = self._kind + (f" ({variables})" if variables else "")
+        asked = f"{call} {select(field.type)}"
+        if of:
+            asked = f"node(id: $node) {{ ... on {of} {{ {asked} }} }}"
         return RootCall(
-            kind=self._kind,
-            name=self._name,
-            text=f"{head} {{ {call} {select(field.type)} }}",
-            ids=self._ids,
+            kind=self._kind, name=self._name, text=f"{head} {{ {asked} }}", ids=self._ids, of=of
         )
 
     def _write_value(self, type_: GraphQLInputType, place: str) -> str:

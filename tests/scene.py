@@ -5,10 +5,18 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from app.api.events import name_stream
-from app.errors import CommandFailed, NotAdoptable, StorageCredentials, StorageUnavailable
+from app.errors import (
+    CheckFailed,
+    CommandFailed,
+    ExecutorUnavailable,
+    NotAdoptable,
+    StorageCredentials,
+    StorageUnavailable,
+)
 from app.model.access import Capability, Principal, Role
-from app.model.backups import StorageStatus
+from app.model.backups import Backup, StorageStatus
 from app.model.containers import Instance, InstanceState
+from app.model.engines import NewEngine
 from app.model.events import EventFilter, EventKind, NewEvent
 from app.model.hubs import Hub
 from app.model.ids import encode_id, encode_sequence
@@ -20,13 +28,15 @@ from app.model.paging import Page
 from app.model.restores import RestorePhase
 from app.model.runs import Run
 from app.model.scans import ScanKind
+from app.model.verifications import VerificationLevel
 from app.model.webhooks import Webhook
 from app.postgres.pool import Database
 from app.queries import claims, events
 from app.queries import reconciles as reconciles_queries
-from app.service import adoptions
+from app.service import adoptions, engines
 from app.service.drifts import adopt_orphan
-from app.service.endings import fail_run, finish_backup, finish_restore
+from app.service.endings import fail_run, finish_backup, finish_restore, finish_verification
+from app.service.engines import DueEngine, create_engine
 from app.service.events import record_event
 from app.service.integration_checks import check_failed, due_checks
 from app.service.keys import authenticate, create_api_key, create_key
@@ -40,6 +50,7 @@ from app.service.webhooks import create_webhook, delivered, failed
 from app.service.webhooks import take_due as take_deliveries
 from tests.builders import (
     SEALER,
+    TTL,
     Stage,
     a_container,
     a_hub,
@@ -57,6 +68,7 @@ from tests.builders import (
     stored_bytes,
 )
 from tests.conftest import GATEWAY_ROLE, WORKER_ROLE
+from tests.verification_builders import a_queued_verification, a_started_verification
 
 SIZE = 1000
 END = datetime(2100, 1, 1, tzinfo=UTC)
@@ -106,6 +118,7 @@ class _Builder:
         stage, instances = await self._containers(admin, integration)
         await self._runs(stage, instances)
         webhook = await self._webhook(admin)
+        await self._engine(admin)
         await self._drift(stage)
         await self._events(stage)
         await self._deliver(webhook)
@@ -153,13 +166,26 @@ class _Builder:
         self.name("container", "Container", container.id)
         web = await a_container(gateway, admin, identifier="web", name="The web", stateful=False)
         self.name("web", "Container", web.id)
-        policy = await a_policy(gateway, admin, container, integration)
+        policy = await a_policy(
+            gateway,
+            admin,
+            container,
+            integration,
+            cron="30 2 * * *",
+            restore_check="test -s data",
+        )
+        async with self.owner.connection() as connection:
+            # It is due, and no worker was there for too long.
+            late = "update schedules set next_at = now() - interval '2 hours'"
+            await connection.execute(late)
         instances = {}
         for number, word in enumerate(("instance", "waiting", "busy"), 1):
             instances[word] = await an_instance(
                 gateway, admin, container, hostname=f"{number}.ledger", variables={"PASSWORD": "x"}
             )
             self.name(word, "Instance", instances[word].id)
+        scratch = await an_instance(gateway, admin, container, hostname="5.ledger", scratch=True)
+        self.name("scratch", "Instance", scratch.id)
         stopped = await an_instance(
             gateway, admin, container, hostname="4.ledger", state=InstanceState.STOPPED
         )
@@ -213,6 +239,8 @@ class _Builder:
         await mark_touched(worker, run.id, run.epoch)
         await fail_run(worker, run.id, run.epoch, error=CommandFailed(), exit_code=3)
 
+        await self._verifications(stage, backup)
+
         under_way = await a_started_restore(
             gateway, worker, stage, backup, instance=instances["busy"]
         )
@@ -221,6 +249,27 @@ class _Builder:
         await mark_touched(worker, run.id, run.epoch)
         await set_phase(worker, run.id, run.epoch, RestorePhase.TRANSFERRING)
         await self._progress(run)
+
+    async def _engine(self, admin: Principal) -> None:
+        """One that answered, and does not any more."""
+        engine = await create_engine(
+            self.gateway,
+            admin,
+            new=NewEngine(
+                name="docker",
+                address="unix:///run/docker.sock",
+                host=None,
+                authority=None,
+                certificate=None,
+                key=None,
+            ),
+            default_host="test-host",
+            sealer=SEALER,
+        )
+        self.name("engine", "Engine", engine.id)
+        due = DueEngine(engine=engine, instances=[])
+        await engines.answered(self.worker, due, "Docker 28.2.2", {})
+        await engines.failed(self.worker, due, ExecutorUnavailable("The engine does not answer."))
 
     async def _webhook(self, admin: Principal) -> Webhook:
         webhook, _ = await create_webhook(
@@ -304,8 +353,8 @@ class _Builder:
         for word, id in ids.items():
             self.name(word, "Drift", id)
         await adopt_orphan(gateway, stage.admin, id=ids["unreadable"])
-        [order] = await adoptions.take_due(worker, SEALER, 1)
-        await adoptions.renew(worker, order, SIZE // 2)
+        [order] = await adoptions.take_due(worker, SEALER, 1, lease=TTL)
+        assert await adoptions.renew(worker, order, SIZE // 2, TTL)
         await adoptions.failed(worker, order, NotAdoptable())
 
         await recover_backups(gateway, stage.admin, id=stage.integration.id)
@@ -325,10 +374,32 @@ class _Builder:
             assert len(due) == (1 if attempt else 2)
             for order in due:
                 if order.name.endswith(MANIFEST_SUFFIX):
+                    self.name("reclaim", "Reclaim", order.id)
                     error = StorageCredentials()
                     await put_reclaims_off(self.worker, [order.id], error, again_in=timedelta(0))
                 else:
                     await settle(self.worker, order.id, again_at=timedelta(days=1))
+
+    async def _verifications(self, stage: Stage, backup: Backup) -> None:
+        gateway, worker = self.gateway, self.worker
+        level = VerificationLevel.RESTORABLE
+        broken_check = await a_started_verification(gateway, worker, stage, backup, level=level)
+        run = broken_check.run
+        self.name("brokenVerification", "Verification", run.id)
+        await fail_run(worker, run.id, run.epoch, error=CheckFailed(), exit_code=3)
+
+        proof = await a_started_verification(gateway, worker, stage, backup)
+        self.name("verification", "Verification", proof.run.id)
+        await self._print(proof.run, b"the check was happy\n")
+        await self._progress(proof.run)
+        await finish_verification(worker, proof, None)
+
+        proving = await a_started_verification(gateway, worker, stage, backup, level=level)
+        self.name("proving", "Verification", proving.run.id)
+        await self._progress(proving.run)
+
+        waiting = await a_queued_verification(gateway, stage, backup)
+        self.name("verifying", "Verification", waiting.id)
 
     async def _print(self, run: Run, *pieces: bytes) -> None:
         entries, place = [], 0

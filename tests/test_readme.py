@@ -125,6 +125,7 @@ def test_the_tour_runs_as_it_is_written():
         assert "LIVE" in told[0]
         assert "SUCCEEDED" in told[0]
         assert "DELETING" in told[1]
+        assert (user.top / "ledger.db").read_bytes().startswith(b"SQLite format 3")
     finally:
         user.end()
 

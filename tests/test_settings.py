@@ -177,6 +177,15 @@ def test_a_limit_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch, text: str
     assert fault.startswith("BACKUP_GATEWAY_LIMITS: ")
 
 
+@pytest.mark.parametrize("text", ["page=24", "page=101", "nesting=0", "nesting=201"])
+def test_what_no_program_could_keep_is_no_limit(monkeypatch: pytest.MonkeyPatch, text: str):
+    monkeypatch.setenv("BACKUP_GATEWAY_LIMITS", text)
+    [fault] = list_faults()
+    assert text.partition("=")[0] in fault
+    monkeypatch.setenv("BACKUP_GATEWAY_LIMITS", "page=25,nesting=200")
+    assert read_settings().limits == (("page", 25), ("nesting", 200))
+
+
 def test_the_limits_that_can_be_set_are_those_that_there_are():
     """And the README says what they are by default."""
     readme = (Path(__file__).parents[1] / "README.md").read_text()

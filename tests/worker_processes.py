@@ -46,6 +46,12 @@ class WorkerProcess:
             while "worker starts" not in self.log.read_text():
                 await asyncio.sleep(0.05)
 
+    async def paused(self, seconds: float = PATIENCE) -> None:
+        """Wait until it was stopped by a signal."""
+        async with asyncio.timeout(seconds):
+            while "T" not in Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2][:3]:
+                await asyncio.sleep(0.05)
+
     async def kill(self) -> None:
         """As the kernel does when memory is short: nothing is cleaned up."""
         self.signal(signal.SIGKILL)

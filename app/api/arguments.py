@@ -7,7 +7,7 @@ from uuid import UUID
 import strawberry
 
 from app.api.paging import NOBODY
-from app.errors import InvalidInput, NotFound
+from app.errors import InvalidInput
 from app.model.ids import decode_id_of
 
 T = TypeVar("T")
@@ -49,20 +49,15 @@ def given(value: T | None) -> T | None:
     return None if value is strawberry.UNSET else value
 
 
-def require_id(type_name: str, id: str, argument: str) -> UUID:
-    """The uuid of an id of this type. Raises NotFound, as another hub's id does."""
-    decoded = decode_id_of(type_name, id)
-    if decoded is None:
-        raise NotFound(path=(argument,))
-    return decoded
+def name_id(type_name: str, id: str) -> UUID:
+    """The uuid of an id; one that is none of ours names nothing, and is refused where that is."""
+    return decode_id_of(type_name, id) or NOBODY
 
 
 def filter_id(type_name: str, id: str | None) -> UUID | None:
     """The uuid to filter by; an id that is none of ours matches nothing."""
     wanted = given(id)
-    if wanted is None:
-        return None
-    return decode_id_of(type_name, wanted) or NOBODY
+    return None if wanted is None else name_id(type_name, wanted)
 
 
 def collect(

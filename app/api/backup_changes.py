@@ -9,7 +9,7 @@ from uuid import UUID
 import strawberry
 
 from app.api import access
-from app.api.arguments import require_id
+from app.api.arguments import name_id
 from app.api.backups import Backup
 from app.api.context import Context, Info, make_id
 from app.api.watching import INTERVAL_SECONDS, LONGEST_SILENCE_SECONDS, watch_run
@@ -48,9 +48,10 @@ _RESET = BackupChange(change=ListChange.RESET, id=None, backup=None)
 class BackupSubscriptions:
     @access.subscription(
         Capability.READ,
-        description="Follow a backup: its current state first, then every change (at most 4 a "
-        "second, the newest wins), then the state that it stays in: `LIVE`, `FAILED`, `CANCELED`, "
-        "`SKIPPED` or `DELETED`; then the subscription completes. One that is `DELETING` is "
+        description="Follow a backup: its current state first, then every change that shows in "
+        "the fields you select (at most 4 a second, the newest wins), then the state that it stays "
+        "in, even where the fields are the same: `LIVE`, `FAILED`, `CANCELED`, `SKIPPED` or "
+        "`DELETED`; then the subscription completes. One that is `DELETING` is "
         "followed until it is `DELETED`. After a lost connection subscribe again: nothing that "
         "matters is lost. An id that is none of your hub's is a `NOT_FOUND` error.",
     )
@@ -60,7 +61,7 @@ class BackupSubscriptions:
         *,
         backup_id: Annotated[strawberry.ID, strawberry.argument(description="The backup.")],
     ) -> AsyncGenerator[Backup, None]:
-        id = require_id("Backup", backup_id, "backupId")
+        id = name_id("Backup", backup_id)
         async for found in watch_run(
             info.context, id, fetch=queries.by_ids, ended=lambda backup: backup.state in SETTLED
         ):
@@ -83,7 +84,7 @@ class BackupSubscriptions:
         container_id: Annotated[strawberry.ID, strawberry.argument(description="The container.")],
     ) -> AsyncGenerator[BackupChange, None]:
         context = info.context
-        id = require_id("Container", container_id, "containerId")
+        id = name_id("Container", container_id)
         with context.parts.listen.subscribe(f"container:{id}") as mailbox:
             state, told = await _look(context, id)
             yield _RESET

@@ -5,7 +5,7 @@ from typing import Annotated
 import strawberry
 
 from app.api import access
-from app.api.arguments import IdempotencyKey, given, require_id
+from app.api.arguments import IdempotencyKey, given, name_id
 from app.api.backups import Backup
 from app.api.context import Info
 from app.api.user_errors import UserError, show
@@ -107,10 +107,8 @@ class BackupMutations:
         backup = await service.create_backup(
             info.context.parts.database,
             info.context.principal,
-            container_id=require_id("Container", container_id, "containerId"),
-            instance_id=None
-            if instance is None
-            else require_id("Instance", instance, "instanceId"),
+            container_id=name_id("Container", container_id),
+            instance_id=None if instance is None else name_id("Instance", instance),
             start_within=info.context.parts.start_within,
             idempotency_key=idempotency_key,
         )
@@ -131,7 +129,7 @@ class BackupMutations:
         backup = await service.cancel_backup(
             info.context.parts.database,
             info.context.principal,
-            id=require_id("Backup", id, "id"),
+            id=name_id("Backup", id),
             idempotency_key=idempotency_key,
         )
         return CancelBackupPayload(backup=Backup.of(backup))
@@ -165,7 +163,7 @@ class BackupMutations:
         backup = await service.update_backup(
             info.context.parts.database,
             info.context.principal,
-            id=require_id("Backup", id, "id"),
+            id=name_id("Backup", id),
             pinned=given(pinned),
             note=given(note),
             idempotency_key=idempotency_key,

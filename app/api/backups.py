@@ -30,6 +30,8 @@ from app.api.restores import read_filter as read_restore_filter
 from app.api.retention_plans import BackupRetention, find_verdict, show_retention
 from app.api.scalars import BigInt
 from app.api.stored_objects import BackupStorage, look_at
+from app.api.verifications import Verification, VerificationFilter
+from app.api.verifications import read_filter as read_verification_filter
 from app.model import backups as model
 from app.model.access import Capability
 from app.model.backups import BackupState, BackupTrigger
@@ -38,6 +40,7 @@ from app.queries import backups as queries
 from app.queries import instances as instances_queries
 from app.queries import integrations as integrations_queries
 from app.queries import restores as restores_queries
+from app.queries import verifications as verifications_queries
 
 
 @strawberry.type(description="The commands of a backup's time, as the policy had them then.")
@@ -72,7 +75,7 @@ class BackupProgress:
     bytes_read: BigInt = strawberry.field(description="Bytes read from the backup command.")
     bytes_stored: BigInt = strawberry.field(description="Bytes that Backblaze B2 confirmed.")
     bytes_per_second: BigInt | None = strawberry.field(
-        description="The rate of the last seconds; null where none is known yet."
+        description="The rate of the last seconds, in bytes a second; null where none is known yet."
     )
     updated_at: datetime | None = strawberry.field(
         description="When these figures were true; null before the first byte."
@@ -85,7 +88,8 @@ class BackupProgress:
 )
 class Backup(Node):
     instance_hostname: str = strawberry.field(
-        description="The hostname of the instance that was saved; stays when that is gone."
+        description="The hostname of the instance that was saved; stays when that is gone. Empty "
+        "where a scheduled backup found no instance at all."
     )
     state: BackupState = strawberry.field(description="Where it is in its life.")
     trigger: BackupTrigger = strawberry.field(description="Why it was made.")
@@ -95,7 +99,7 @@ class Backup(Node):
         description="When it became `LIVE` or ended otherwise."
     )
     duration: timedelta | None = strawberry.field(
-        description="From `startedAt` to `finishedAt`; null before."
+        description="How long it took, from `startedAt` to `finishedAt`; null before."
     )
     size_bytes: BigInt | None = strawberry.field(
         description="The exact size of its object in bytes; null where it never was `LIVE`."
@@ -104,11 +108,17 @@ class Backup(Node):
         description="The SHA-256 of its bytes, 64 hexadecimal digits; null where it never was "
         "`LIVE`."
     )
-    exit_code: int | None = strawberry.field(
-        description="What the backup command exited with; 128 and the number of a signal where "
-        "one ended it; null where it has not exited or that is unknown."
+    size_dropped: bool = strawberry.field(
+        description="It has under half of the bytes that the last five `LIVE` backups of its "
+        "instance had in the middle (the median; of fewer where there are fewer)."
     )
-    error: Failure | None = strawberry.field(description="Why it failed; null where it did not.")
+    exit_code: int | None = strawberry.field(
+        description="What the backup command exited with, 0 to 255; 128 and the number of a signal "
+        "where one ended it; null where it has not exited or that is unknown."
+    )
+    error: Failure | None = strawberry.field(
+        description="Why it failed or was skipped; null where it was not."
+    )
     target: BackupTarget = strawberry.field(description="Where its object is.")
     pinned: bool = strawberry.field(
         description="It is not deleted by itself: `deleteBackups` refuses it. Its container can "
@@ -140,6 +150,7 @@ class Backup(Node):
             duration=finished - started if started and finished else None,
             size_bytes=None if size is None else BigInt(size),
             sha256=None if record.sha256 is None else record.sha256.hex(),
+            size_dropped=record.size_dropped,
             exit_code=record.exit_code,
             error=None if error is None else Failure.of(error.code, error.message),
             target=BackupTarget(
@@ -261,6 +272,41 @@ class Backup(Node):
             scope,
             show=Restore.of,
             count=lambda: info.context.load(restores_queries.counts_by_backup, id, wanted),
+        )
+
+    @strawberry.field(
+        description="The last attempt to prove it, whatever became of that; null where there was "
+        "none."
+    )
+    async def verification(self, info: Info) -> Verification | None:
+        found = await info.context.load(verifications_queries.last_by_backup, self.record.id)
+        return None if found is None else Verification.of(found)
+
+    @strawberry.field(description="All attempts to prove it.")
+    async def verifications(
+        self,
+        info: Info,
+        *,
+        filter: Annotated[
+            VerificationFilter | None,
+            strawberry.argument(description="Which of them; all by default."),
+        ] = strawberry.UNSET,
+        order_by: OrderBy = CreationOrder.NEWEST_FIRST,
+        first: First = strawberry.UNSET,
+        after: After = strawberry.UNSET,
+        last: Last = strawberry.UNSET,
+        before: Before = strawberry.UNSET,
+    ) -> Connection[Verification]:
+        id = self.record.id
+        wanted = read_verification_filter(filter)
+        scope = describe_list(f"backup.verifications:{id}", order_by, wanted)
+        page = read_page(scope, order_by, first=first, after=after, last=last, before=before)
+        found = await info.context.load(verifications_queries.pages_by_backup, id, wanted, page)
+        return show_page(
+            found,
+            scope,
+            show=Verification.of,
+            count=lambda: info.context.load(verifications_queries.counts_by_backup, id, wanted),
         )
 
 

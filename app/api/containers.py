@@ -6,7 +6,7 @@ from typing import Annotated, Self
 import strawberry
 
 from app.api import access
-from app.api.arguments import IdempotencyKey, Label, LabelInput, collect, given, require_id
+from app.api.arguments import Label, given
 from app.api.backups import Backup, BackupFilter
 from app.api.backups import read_filter as read_backup_filter
 from app.api.context import Info, make_id
@@ -19,7 +19,6 @@ from app.api.restores import Restore, RestoreFilter
 from app.api.restores import read_filter as read_restore_filter
 from app.api.retention_plans import KeepToPreview, PlannedBackup, PolicyToPreview, preview
 from app.api.scalars import BigInt
-from app.api.user_errors import UserError
 from app.model import containers as model
 from app.model.access import Capability
 from app.model.containers import ContainerState
@@ -29,9 +28,7 @@ from app.queries import containers as queries
 from app.queries import instances as instances_queries
 from app.queries import policies as policies_queries
 from app.queries import restores as restores_queries
-from app.service import containers as service
-
-_LABELS = "Labels for your own use; each name once, at most 64."
+from app.queries import schedules as schedules_queries
 
 
 @strawberry.type(
@@ -78,6 +75,25 @@ class Container(Node):
     async def last_backup(self, info: Info) -> Backup | None:
         found = await info.context.load(backups_queries.last_live, self.record.id)
         return None if found is None else Backup.of(found)
+
+    @strawberry.field(
+        description="When backups of it are made next by its policy's schedule, the jitter of up "
+        "to 5 minutes included; null where none is. In the past: it is due, and no worker has "
+        "taken it yet."
+    )
+    async def next_backup_at(self, info: Info) -> datetime | None:
+        found = await info.context.load(schedules_queries.by_containers, self.record.id)
+        return None if found is None else found.next_at
+
+    @strawberry.field(
+        description="Since when a backup is missing: something was due, and until then (the "
+        "policy's `overdueAfter` later) no backup of each instance that the policy means became "
+        "`LIVE`. Null where nothing is overdue. It ends with a `LIVE` backup that was asked for "
+        "after the due time, scheduled or not."
+    )
+    async def overdue_since(self, info: Info) -> datetime | None:
+        found = await info.context.load(schedules_queries.by_containers, self.record.id)
+        return None if found is None else found.overdue_since
 
     @strawberry.field(
         description="How many bytes its backups take in storage: those that are `LIVE` or "
@@ -217,50 +233,6 @@ def _read_filter(filter: ContainerFilter | None) -> model.ContainerFilter:
     )
 
 
-@strawberry.type(description="What `createContainer` answers.")
-class CreateContainerPayload:
-    container: Container | None = strawberry.field(
-        default=None, description="The new container; null where it was refused."
-    )
-    errors: list[UserError] = strawberry.field(
-        default_factory=list, description="Why it was refused; empty where it was not."
-    )
-
-
-@strawberry.type(description="What `updateContainer` answers.")
-class UpdateContainerPayload:
-    container: Container | None = strawberry.field(
-        default=None, description="The container as it is now; null where it was refused."
-    )
-    errors: list[UserError] = strawberry.field(
-        default_factory=list, description="Why it was refused; empty where it was not."
-    )
-
-
-@strawberry.type(description="What `deleteContainer` answers.")
-class DeleteContainerPayload:
-    container: Container | None = strawberry.field(
-        default=None, description="The container, `DELETING`; null where it was refused."
-    )
-    warnings: list[str] = strawberry.field(
-        default_factory=list,
-        description="Sentences that say how many backups and bytes go with it, and when.",
-    )
-    errors: list[UserError] = strawberry.field(
-        default_factory=list, description="Why it was refused; empty where it was not."
-    )
-
-
-@strawberry.type(description="What `undeleteContainer` answers.")
-class UndeleteContainerPayload:
-    container: Container | None = strawberry.field(
-        default=None, description="The container, `LIVE` again; null where it was refused."
-    )
-    errors: list[UserError] = strawberry.field(
-        default_factory=list, description="Why it was refused; empty where it was not."
-    )
-
-
 @strawberry.type
 class ContainerQueries:
     @access.query(
@@ -305,133 +277,3 @@ class ContainerQueries:
                 return await queries.count(connection, context.hub_id, wanted)
 
         return show_page(found, scope, show=Container.of, count=count)
-
-
-@strawberry.type
-class ContainerMutations:
-    @access.mutation(
-        Capability.CONFIGURE, CreateContainerPayload, description="Create a container."
-    )
-    async def create_container(
-        self,
-        info: Info,
-        *,
-        identifier: Annotated[
-            str,
-            strawberry.argument(
-                description="Its name for programs: 1 to 63 lower case letters, digits, `-`, `_`, "
-                "`.`, unique among your containers (`IDENTIFIER_TAKEN`). It cannot be changed."
-            ),
-        ],
-        name: Annotated[
-            str | None,
-            strawberry.argument(
-                description="Its name for people, 1 to 200 characters; the identifier where absent."
-            ),
-        ] = strawberry.UNSET,
-        stateful: Annotated[
-            bool, strawberry.argument(description="It holds data, and can have backups.")
-        ],
-        labels: Annotated[
-            list[LabelInput] | None, strawberry.argument(description=_LABELS)
-        ] = strawberry.UNSET,
-        idempotency_key: IdempotencyKey = None,
-    ) -> CreateContainerPayload:
-        created = await service.create_container(
-            info.context.parts.database,
-            info.context.principal,
-            new=model.NewContainer(
-                identifier=identifier,
-                name=identifier if given(name) is None else str(name),
-                stateful=stateful,
-                labels=collect(given(labels) or [], "labels"),
-            ),
-            idempotency_key=idempotency_key,
-        )
-        return CreateContainerPayload(container=Container.of(created))
-
-    @access.mutation(
-        Capability.CONFIGURE,
-        UpdateContainerPayload,
-        description="Change a container. What is left out or null stays as it is.",
-    )
-    async def update_container(
-        self,
-        info: Info,
-        *,
-        id: Annotated[strawberry.ID, strawberry.argument(description="The container.")],
-        name: Annotated[
-            str | None,
-            strawberry.argument(description="Its new name for people, 1 to 200 characters."),
-        ] = strawberry.UNSET,
-        labels: Annotated[
-            list[LabelInput] | None,
-            strawberry.argument(description=f"{_LABELS} They replace all that it had."),
-        ] = strawberry.UNSET,
-        idempotency_key: IdempotencyKey = None,
-    ) -> UpdateContainerPayload:
-        wanted = given(labels)
-        updated = await service.update_container(
-            info.context.parts.database,
-            info.context.principal,
-            id=require_id("Container", id, "id"),
-            name=given(name),
-            labels=None if wanted is None else collect(wanted, "labels"),
-            idempotency_key=idempotency_key,
-        )
-        return UpdateContainerPayload(container=Container.of(updated))
-
-    @access.mutation(
-        Capability.DELETE_CONTAINERS,
-        DeleteContainerPayload,
-        description="Delete a container and all its backups. Its runs are cancelled at once; the "
-        "objects go after a grace that the operator sets (1 hour by default). The container is "
-        "`DELETED` when Backblaze B2 has confirmed that all of them are gone.",
-    )
-    async def delete_container(
-        self,
-        info: Info,
-        *,
-        id: Annotated[strawberry.ID, strawberry.argument(description="The container.")],
-        confirm: Annotated[
-            str,
-            strawberry.argument(
-                description="Its identifier, typed again; anything else is refused "
-                "(`CONFIRM_MISMATCH`)."
-            ),
-        ],
-        idempotency_key: IdempotencyKey = None,
-    ) -> DeleteContainerPayload:
-        parts = info.context.parts
-        deleted, warnings = await service.delete_container(
-            parts.database,
-            info.context.principal,
-            id=require_id("Container", id, "id"),
-            confirm=confirm,
-            grace=parts.delete_grace,
-            idempotency_key=idempotency_key,
-        )
-        return DeleteContainerPayload(container=Container.of(deleted), warnings=warnings)
-
-    @access.mutation(
-        Capability.DELETE_CONTAINERS,
-        UndeleteContainerPayload,
-        description="Bring a container back that is `DELETING`, with its policy and all backups "
-        "that went with it, while its grace lasts (`Container.goesAt`; then `DELETION_BEGUN`). "
-        "Backups that were deleted by themselves stay so, cancelled runs stay cancelled, and due "
-        "times that have passed are not made up for. One that is `LIVE` stays as it is.",
-    )
-    async def undelete_container(
-        self,
-        info: Info,
-        *,
-        id: Annotated[strawberry.ID, strawberry.argument(description="The container.")],
-        idempotency_key: IdempotencyKey = None,
-    ) -> UndeleteContainerPayload:
-        back = await service.undelete_container(
-            info.context.parts.database,
-            info.context.principal,
-            id=require_id("Container", id, "id"),
-            idempotency_key=idempotency_key,
-        )
-        return UndeleteContainerPayload(container=Container.of(back))

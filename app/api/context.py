@@ -15,6 +15,7 @@ from app.api.loaders import Fetch, Loaders, Work
 from app.api.nodes import Node, NodeKind
 from app.model.access import Principal
 from app.model.ids import decode_id, encode_id
+from app.model.steps import PassStep, pass_step
 from app.postgres.listen import ListenHub
 from app.postgres.pool import Connection, Database
 from app.service.secrets import Sealer
@@ -34,6 +35,8 @@ class Parts:
     sealer: Sealer
     delete_grace: timedelta
     start_within: timedelta
+    schedule_jitter: timedelta
+    """How much later than due a container's backups may be made."""
     embedded_key_prefix: str | None
     """None: there is no embedded B2."""
     default_host: str
@@ -41,6 +44,8 @@ class Parts:
     """Whether webhooks may be sent to `http` addresses, in networks that the operator listed."""
     objects: Objects
     """The only way by which a request reaches B2."""
+    step: PassStep = pass_step
+    """Awaited at each step, for those who want to see what a crash there does."""
 
 
 class Context:
@@ -59,6 +64,8 @@ class Context:
         self.parts = parts
         self.document = document
         self.is_valid = is_valid
+        self.shows_state = False
+        """What is told is a state that is read again and again: the same need not be said twice."""
         self._kinds = kinds
         # One operation must not take all of the pool.
         self._turn = asyncio.Semaphore(_CONNECTIONS_OF_AN_OPERATION)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from graphql import (
@@ -19,6 +20,7 @@ from graphql import (
 )
 from graphql.language.parser import MAX_NESTING_DEPTH
 
+from app.api.introspection import SchemaSizes
 from app.api.known_documents import KnownDocuments
 from app.api.limits import Limits, measure, refuse, refuse_above
 
@@ -49,7 +51,7 @@ class Prepared:
     operation: OperationDefinitionNode
     """The one that was asked for."""
     cost: int
-    """In points."""
+    """In points: of what it asks for, and at least what it takes to read it."""
 
     @property
     def kind(self) -> OperationType:
@@ -63,17 +65,19 @@ def prepare(
     operation_name: str | None,
     limits: Limits,
     lists: Collection[str],
+    sizes: SchemaSizes,
     known: KnownDocuments,
 ) -> Prepared:
     """Parse, choose the operation, and measure it. Raises GraphQLError with a code.
 
-    `lists`: the names of the fields that answer a connection.
+    `lists`: the names of the fields that answer a connection. `sizes`: of the schema, which
+    introspection tells.
     """
     found = known.find(query)
-    document = found or _parse(query, limits.tokens)
+    document = found or _parse(query, limits)
     operation = _choose(document, operation_name, limits)
     _check_values(query, document, variables)
-    size = measure(document, operation, variables or {}, limits=limits, lists=lists)
+    size = measure(document, operation, variables or {}, limits=limits, lists=lists, sizes=sizes)
     return Prepared(
         query=query,
         variables=variables,
@@ -81,12 +85,15 @@ def prepare(
         document=document,
         is_known=found is not None,
         operation=operation,
-        cost=size.cost,
+        cost=max(size.cost, document.token_count, _price_text(query)),
     )
 
 
-def _parse(query: str, most: int) -> DocumentNode:
-    """Raises GraphQLError; above `most` tokens or comments with how many there are."""
+def _parse(query: str, limits: Limits) -> DocumentNode:
+    """Raises GraphQLError; above a limit of tokens, comments or nesting with what there is."""
+    if limits.nesting < MAX_NESTING_DEPTH:
+        refuse_above("nesting", count_lexemes(query)["nesting"], limits.nesting)
+    most = limits.tokens
     try:
         return parse(query, max_lexical_tokens=most, max_comments=most)
     except GraphQLSyntaxError as error:
@@ -115,6 +122,19 @@ def count_lexemes(query: str) -> dict[str, int]:
         elif mark in "}]":
             depth -= 1
     return {"tokens": tokens, "comments": comments, "nesting": nesting}
+
+
+def price_refusal(query: str, most_tokens: int) -> int:
+    """What a document costs that is not carried out: about as much as it takes to find that out.
+
+    A point a token, as far as they are read, or for 64 characters where these are more.
+    """
+    tokens = sum(1 for _ in islice(_LEXEMES.finditer(query), most_tokens))
+    return max(1, tokens, _price_text(query))
+
+
+def _price_text(query: str) -> int:
+    return len(query) // 64
 
 
 def _choose(document: DocumentNode, name: str | None, limits: Limits) -> OperationDefinitionNode:

@@ -6,7 +6,7 @@ from typing import Annotated
 import strawberry
 
 from app.api import access
-from app.api.arguments import IdempotencyKey, require_id
+from app.api.arguments import IdempotencyKey, name_id
 from app.api.backups import Backup
 from app.api.context import Info
 from app.api.user_errors import UserError
@@ -71,7 +71,7 @@ class DownloadMutations:
         made, address = await service.create_download(
             info.context.parts.database,
             info.context.principal,
-            backup_id=require_id("Backup", backup_id, "backupId"),
+            backup_id=name_id("Backup", backup_id),
             idempotency_key=idempotency_key,
         )
         download = Download(address=address, expires_at=made.expires_at, record=made)

@@ -7,7 +7,7 @@ from uuid import UUID
 import strawberry
 
 from app.api import access
-from app.api.arguments import IdempotencyKey, filter_id, given, require_id
+from app.api.arguments import IdempotencyKey, filter_id, given, name_id
 from app.api.backups import Backup
 from app.api.context import Info, make_id
 from app.api.failures import Failure
@@ -42,7 +42,7 @@ class Drift(Node):
         "record names."
     )
     size_bytes: BigInt | None = strawberry.field(
-        description="What the bucket holds; null where it holds nothing."
+        description="How many bytes of it the bucket holds; null where it holds nothing."
     )
     uploaded_at: datetime | None = strawberry.field(
         description="When it was stored, by the bucket's clock; null where nothing is there."
@@ -58,7 +58,7 @@ class Drift(Node):
     adopting: bool = strawberry.field(
         description="It is being made a backup; without a manifest all of it is read for that."
     )
-    bytes_read: BigInt = strawberry.field(description="How much of it was read for that.")
+    bytes_read: BigInt = strawberry.field(description="How many bytes of it were read for that.")
     error: Failure | None = strawberry.field(
         description="Why it could not be made a backup; null where nothing went wrong."
     )
@@ -201,7 +201,7 @@ class DriftMutations:
         found = await scans.reconcile_storage(
             info.context.parts.database,
             info.context.principal,
-            id=require_id("Integration", integration_id, "integrationId"),
+            id=name_id("Integration", integration_id),
             believe_listing=believe_listing,
             idempotency_key=idempotency_key,
         )
@@ -237,7 +237,7 @@ class DriftMutations:
         found = await recoveries.recover_backups(
             info.context.parts.database,
             info.context.principal,
-            id=require_id("Integration", integration_id, "integrationId"),
+            id=name_id("Integration", integration_id),
             former_hub_id=None if named is None else _read_uuid(named),
             idempotency_key=idempotency_key,
         )
@@ -276,10 +276,8 @@ class DriftMutations:
         adopted = await service.adopt_orphan(
             info.context.parts.database,
             info.context.principal,
-            id=require_id("Drift", id, "id"),
-            container_id=None
-            if container is None
-            else require_id("Container", container, "containerId"),
+            id=name_id("Drift", id),
+            container_id=None if container is None else name_id("Container", container),
             instance_hostname=given(instance_hostname),
             idempotency_key=idempotency_key,
         )
@@ -307,7 +305,7 @@ class DriftMutations:
         deleted = await service.delete_orphan(
             info.context.parts.database,
             info.context.principal,
-            id=require_id("Drift", id, "id"),
+            id=name_id("Drift", id),
             foreign=foreign,
             idempotency_key=idempotency_key,
         )
@@ -332,7 +330,7 @@ class DriftMutations:
         accepted = await service.accept_loss(
             info.context.parts.database,
             info.context.principal,
-            backup_id=require_id("Backup", backup_id, "backupId"),
+            backup_id=name_id("Backup", backup_id),
             idempotency_key=idempotency_key,
         )
         return AcceptLossPayload(backup=Backup.of(accepted))

@@ -11,11 +11,12 @@ from app.model.access import Role
 from app.model.backups import BackupState, BackupTrigger, ListChange, StorageStatus
 from app.model.containers import ContainerState, InstanceState
 from app.model.drifts import DriftKind
+from app.model.engines import EngineState
 from app.model.integrations import IntegrationState
-from app.model.policies import InstanceSelection
 from app.model.restores import RestorePhase, RestoreState, RestoreTrigger
 from app.model.runs import LogStream
-from app.model.verifications import VerificationLevel
+from app.model.schedules import InstanceSelection
+from app.model.verifications import VerificationLevel, VerificationState
 
 
 class CreationOrder(StrEnum):
@@ -109,6 +110,27 @@ _describe(
     },
 )
 _describe(
+    VerificationLevel,
+    "What a verification proves.",
+    {
+        "STORED": "Every byte is still in storage and is what was saved: size and hashes.",
+        "READABLE": "A check command accepts the stream, whose bytes are compared on the way.",
+        "RESTORABLE": "It was restored into a scratch instance, and a check accepted what is there "
+        "then.",
+    },
+)
+_describe(
+    VerificationState,
+    "Where a verification is.",
+    {
+        "QUEUED": "It waits for a worker.",
+        "RUNNING": "A worker carries it out.",
+        "PASSED": "The backup is proven, on this level and as of then.",
+        "FAILED": "It is not proven; `error` says why.",
+        "CANCELED": "Somebody ended it before that; it says nothing.",
+    },
+)
+_describe(
     ContainerState,
     "Where a container is in its life.",
     {
@@ -128,6 +150,17 @@ _describe(
         "run: what was left running there has not been ended yet.",
         "GONE": "It does not exist any more where it ran.",
         "DELETING": "It is being deleted; its runs are ending.",
+    },
+)
+_describe(
+    EngineState,
+    "Whether a container engine can be used.",
+    {
+        "VERIFYING": "No worker has looked at it yet; ask again in a few seconds.",
+        "LIVE": "It answers.",
+        "UNREACHABLE": "It does not answer, or must not be asked; `error` says why.",
+        "DELETING": "It is being deleted.",
+        "DELETED": "Gone.",
     },
 )
 _describe(
@@ -167,16 +200,6 @@ _describe(
     {
         "EACH": "Every one that is `RUNNING`, each by a backup of its own.",
         "FIRST_RUNNING": "The first one, by hostname, of those that are `RUNNING`.",
-    },
-)
-_describe(
-    VerificationLevel,
-    "How far a verification goes; each level proves what the one before does.",
-    {
-        "STORED": "The object's size and hashes, read again from Backblaze B2, are those of the "
-        "record.",
-        "READABLE": "A check command accepted the whole stream.",
-        "RESTORABLE": "It was restored into a scratch instance, and checked there.",
     },
 )
 _describe(

@@ -17,6 +17,7 @@ from app.api.integrations import Integration
 from app.api.nodes import Node
 from app.api.paging import read_sequence, refuse
 from app.api.restores import Restore
+from app.api.verifications import Verification
 from app.api.watching import LONGEST_SILENCE_SECONDS
 from app.errors import InvalidInput
 from app.model import events as model
@@ -28,6 +29,7 @@ from app.queries import events as queries
 from app.queries import instances as instances_queries
 from app.queries import integrations as integrations_queries
 from app.queries import restores as restores_queries
+from app.queries import verifications as verifications_queries
 
 AT_ONCE = 50
 """Events that one look of a subscription reads."""
@@ -96,6 +98,12 @@ class Event(Node):
         id = self.record.restore_id
         found = None if id is None else await info.context.load(restores_queries.by_ids, id)
         return None if found is None else Restore.of(found)
+
+    @strawberry.field(description="The verification that it is about; null where it is about none.")
+    async def verification(self, info: Info) -> Verification | None:
+        id = self.record.verification_id
+        found = None if id is None else await info.context.load(verifications_queries.by_ids, id)
+        return None if found is None else Verification.of(found)
 
     @strawberry.field(
         description="The connection to Backblaze B2 that it is about; null where it is about none."

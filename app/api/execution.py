@@ -1,11 +1,13 @@
 """Carrying out operations: from a request's text to an answer that can be sent as JSON."""
 
+import hashlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import orjson
 from graphql import (
     GraphQLError,
     GraphQLObjectType,
@@ -17,12 +19,13 @@ from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
 
 from app.api.context import Context, Parts
-from app.api.documents import Prepared, prepare
+from app.api.documents import Prepared, prepare, price_refusal
+from app.api.introspection import SchemaSizes
 from app.api.known_documents import KnownDocuments
 from app.api.limits import Limits
 from app.api.payloads import refuse_reading
 from app.api.rates import Rates
-from app.api.schema import make_context, make_schema
+from app.api.schema import export, make_context, make_schema
 from app.api.top_level_errors import show_error
 from app.api.trusted_documents import TrustedDocuments
 from app.model.access import Principal
@@ -63,22 +66,35 @@ class Operations:
         self._known = KnownDocuments()
         self._rates = Rates(limits.points_per_minute)
         self._schema = make_schema()
-        self._types = read_schema(self._schema.as_str())
-        self._lists = find_lists(self._schema.as_str())
+        self._types = read_schema(export())
+        self._lists = find_lists(export())
+        self._sizes = find_sizes(export())
 
-    def prepare(self, request: Request) -> Prepared | Answer:
-        """The operation ready to be carried out, or the answer that refuses it."""
+    def prepare(self, request: Request, principal: Principal) -> Prepared | Answer:
+        """The operation ready to be carried out, or the answer that refuses it.
+
+        A refusal costs the key points as well. Raises RateSpent where it has none left for that:
+        then nothing is parsed.
+        """
+        text = ""
         try:
+            text = self._find_text(request)
+            if not self._known.has(text):
+                self._rates.check(principal.key_id)
             return prepare(
-                self._find_text(request),
+                text,
                 variables=request.variables,
                 operation_name=request.operation_name,
                 limits=self.limits,
                 lists=self._lists,
+                sizes=self._sizes,
                 known=self._known,
             )
         except GraphQLError as error:
-            return Answer(body={"errors": [show_error(error, code="PARSE_FAILED")]}, refused=True)
+            price = self._price_refusal(text)
+            cost = self._show_cost(price, self._rates.take(principal.key_id, price))
+            errors = [show_error(error, code="PARSE_FAILED")]
+            return Answer(body={"errors": errors, "extensions": {"cost": cost}}, refused=True)
 
     def _find_text(self, request: Request) -> str:
         """The document that is asked for. Raises GraphQLError where it is not to be had."""
@@ -90,11 +106,18 @@ class Operations:
         assert request.document_hash is not None
         return self.trusted.find_by_hash(request.document_hash)
 
+    def _price_refusal(self, text: str) -> int:
+        return price_refusal(text, self.limits.tokens)
+
     def charge(self, prepared: Prepared, principal: Principal) -> Cost:
         """Take an operation's points from its key. Raises RateSpent."""
-        left = self._rates.spend(principal.key_id, prepared.cost)
+        refusal = 0 if prepared.is_known else self._price_refusal(prepared.query)
+        left = self._rates.spend(principal.key_id, prepared.cost, refusal=refusal)
+        return self._show_cost(prepared.cost, left)
+
+    def _show_cost(self, charged: int, left: int) -> Cost:
         return {
-            "requested": prepared.cost,
+            "requested": charged,
             "limit": self.limits.cost,
             "left": left,
             "perMinute": self.limits.points_per_minute,
@@ -118,25 +141,41 @@ class Operations:
     async def subscribe(
         self, prepared: Prepared, principal: Principal, cost: Cost
     ) -> AsyncGenerator[Answer, None]:
-        """Carry out a subscription that was charged; close the generator to end it."""
+        """Carry out a subscription that was charged; close the generator to end it.
+
+        Of a state that is read again and again only what differs from the answer before is passed
+        on, and the last one.
+        """
+        context = self._make_context(prepared, principal)
         results: Any = await self._schema.subscribe(
             prepared.query,
             variable_values=prepared.variables,
-            context_value=self._make_context(prepared, principal),
+            context_value=context,
             operation_name=prepared.operation_name,
         )
         told: Cost | None = cost
+        sent, held = b"", None
         async with aclosing(results):
             async for result in results:
                 if told is not None:
                     self._remember(prepared, result)
-                yield _show(result, told)
+                answer, held = _show(result, told), None
+                if context.shows_state:
+                    digest = _digest(result.data, answer.body.get("errors"))
+                    if digest == sent:
+                        held = answer
+                        continue
+                    sent = digest
+                yield answer
                 told = None  # It was paid for once.
+            if held is not None:
+                yield held
 
     def _make_context(self, prepared: Prepared, principal: Principal) -> Context:
         return make_context(self.parts, principal, prepared.document, is_valid=prepared.is_known)
 
     def _remember(self, prepared: Prepared, result: ExecutionResult) -> None:
+        """Keep a document that is valid."""
         if not isinstance(result, PreExecutionError):
             self._known.keep(prepared.query, prepared.document)
 
@@ -159,6 +198,17 @@ def find_lists(text: str) -> frozenset[str]:
                 if get_named_type(field.type).name.endswith("Connection")
             )
     return frozenset(found)
+
+
+@cache
+def find_sizes(text: str) -> SchemaSizes:
+    """How much a schema has to tell of itself."""
+    return SchemaSizes(read_schema(text))
+
+
+def _digest(*values: object) -> bytes:
+    """Stands for an answer, which may be large, until the next one is there."""
+    return hashlib.blake2b(orjson.dumps(values), digest_size=16).digest()
 
 
 def _show(result: ExecutionResult, cost: Cost | None) -> Answer:

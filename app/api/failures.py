@@ -6,6 +6,7 @@ import strawberry
 
 from app import errors
 from app.api.context import make_id
+from app.defects import Defect
 from app.model.runs import Requester
 
 _INTERNAL = (errors.Fenced, errors.HandedOff)
@@ -28,8 +29,8 @@ def list_codes(*roots: type[errors.GatewayError]) -> str:
 class Failure:
     code: str = strawberry.field(
         description="The reason in one word, for programs. Of a run: "
-        f"{list_codes(errors.RunError)}; of Backblaze B2: {list_codes(errors.StorageError)}. More "
-        "may come."
+        f"{list_codes(errors.RunError)}; of Backblaze B2: {list_codes(errors.StorageError)}; of "
+        f"the gateway itself: `{Defect.code}`. More may come."
     )
     message: str = strawberry.field(description="A sentence for a person, without secrets.")
 

@@ -14,6 +14,7 @@ from app.api.backups import read_filter as read_backup_filter
 from app.api.context import Info, make_id
 from app.api.drifts import Drift, DriftFilter
 from app.api.drifts import read_filter as read_drift_filter
+from app.api.engines import Engine
 from app.api.enums import CreationOrder
 from app.api.events import Event, EventFilter
 from app.api.events import read_filter as read_event_filter
@@ -34,6 +35,7 @@ from app.model.integrations import IntegrationFilter
 from app.postgres import pool
 from app.queries import backups as backups_queries
 from app.queries import drifts as drifts_queries
+from app.queries import engines as engines_queries
 from app.queries import events as events_queries
 from app.queries import hubs as queries
 from app.queries import integrations as integrations_queries
@@ -52,6 +54,29 @@ class Hub(Node):
     @classmethod
     def of(cls, record: model.Hub) -> Self:
         return cls(id=make_id("Hub", record.id), name=record.name, created_at=record.created_at)
+
+    @strawberry.field(description="Its container engines, without those `DELETED`.")
+    async def engines(
+        self,
+        info: Info,
+        *,
+        order_by: OrderBy = CreationOrder.NEWEST_FIRST,
+        first: First = strawberry.UNSET,
+        after: After = strawberry.UNSET,
+        last: Last = strawberry.UNSET,
+        before: Before = strawberry.UNSET,
+    ) -> Connection[Engine]:
+        context = info.context
+        scope = f"hub.engines:{context.hub_id}|{order_by}"
+        page = read_page(scope, order_by, first=first, after=after, last=last, before=before)
+        async with context.read() as connection:
+            found = await engines_queries.page(connection, context.hub_id, page)
+
+        async def count() -> int:
+            async with context.read() as connection:
+                return await engines_queries.count(connection, context.hub_id)
+
+        return show_page(found, scope, show=Engine.of, count=count)
 
     @strawberry.field(description="Its connections to Backblaze B2, without those `DELETED`.")
     async def integrations(
@@ -333,6 +358,7 @@ class HubMutations:
             confirm=confirm,
             grace=parts.delete_grace,
             idempotency_key=idempotency_key,
+            step=info.context.parts.step,
         )
         return DeleteHubPayload(hub=Hub.of(deleted), warnings=warnings)
 

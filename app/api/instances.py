@@ -7,7 +7,7 @@ from typing import Annotated, Self
 import strawberry
 
 from app.api import access
-from app.api.arguments import IdempotencyKey, VariableInput, collect, given, require_id
+from app.api.arguments import IdempotencyKey, VariableInput, collect, given, name_id
 from app.api.context import Info, make_id
 from app.api.nodes import Node, refer
 from app.api.user_errors import UserError
@@ -17,6 +17,7 @@ from app.model.containers import InstanceState
 from app.model.restorable import Obstacle, find_obstacle
 from app.queries import containers as containers_queries
 from app.queries import doubts as doubts_queries
+from app.queries import engines as engines_queries
 from app.queries import policies as policies_queries
 from app.service import instances as service
 
@@ -27,7 +28,8 @@ _VARIABLES = (
 )
 _FOLDER = (
     "For `process`: the folder where commands run, relative to the folder that the operator allows "
-    "your hub on that host; without `..`."
+    "your hub on that host; without `..`. For `docker`: the working folder in the container, an "
+    "absolute path."
 )
 
 
@@ -66,9 +68,15 @@ class Instance(Node):
         "`docker` (in a container of a Docker engine). More may come."
     )
     host: str | None = strawberry.field(
-        description="For `process`: the name of the worker's host; null for others."
+        description="The name of the only host whose workers reach it; null where any does."
     )
-    folder: str | None = strawberry.field(description=_FOLDER + " Null for others.")
+    folder: str | None = strawberry.field(description=_FOLDER + " Null where nothing was said.")
+    engine_container: str | None = strawberry.field(
+        description="For `docker`: what the engine calls the container, a name or an id."
+    )
+    user: str | None = strawberry.field(
+        description="For `docker`: as whom commands run; null as the image says."
+    )
     scratch: bool = strawberry.field(
         description="It is only for verification: backups are restored into it as a proof."
     )
@@ -84,6 +92,8 @@ class Instance(Node):
             executor=record.executor,
             host=record.host,
             folder=record.folder,
+            engine_container=record.engine_container,
+            user=record.user,
             scratch=record.scratch,
             created_at=record.created_at,
             record=record,
@@ -95,6 +105,14 @@ class Instance(Node):
     )
     async def container(self, info: Info) -> Node | None:
         return await info.context.load_node("Container", self.record.container_id)
+
+    @strawberry.field(
+        description="For `docker`: the engine that has the container; null for others.",
+        graphql_type=refer("Engine", "app.api.engines") | None,
+    )
+    async def engine(self, info: Info) -> Node | None:
+        id = self.record.engine_id
+        return None if id is None else await info.context.load_node("Engine", id)
 
     @strawberry.field(
         description="The names of its environment variables; the values can never be read. Needs "
@@ -120,7 +138,11 @@ class Instance(Node):
         container = await info.context.load(containers_queries.by_ids, id)
         policy = await info.context.load(policies_queries.by_containers, id)
         assert container is not None
-        return Restorability.of(find_obstacle(container, self.record, policy))
+        engine_id = self.record.engine_id
+        engine = None
+        if engine_id is not None:
+            engine = await info.context.load(engines_queries.by_ids, engine_id)
+        return Restorability.of(find_obstacle(container, self.record, policy, engine))
 
 
 @strawberry.type(description="What `createInstance` answers.")
@@ -176,8 +198,8 @@ class InstanceMutations:
         executor: Annotated[
             str,
             strawberry.argument(
-                description="What runs its commands: `process`. `docker` is refused "
-                "(`EXECUTOR_UNAVAILABLE`) as long as the hub has no engine."
+                description="What runs its commands: `process`, in a folder of a worker's host, or "
+                "`docker`, in a container of an engine."
             ),
         ] = "process",
         host: Annotated[
@@ -188,6 +210,24 @@ class InstanceMutations:
             ),
         ] = strawberry.UNSET,
         folder: Annotated[str | None, strawberry.argument(description=_FOLDER)] = strawberry.UNSET,
+        engine_id: Annotated[
+            strawberry.ID | None,
+            strawberry.argument(description="For `docker`: the engine that has the container."),
+        ] = strawberry.UNSET,
+        engine_container: Annotated[
+            str | None,
+            strawberry.argument(
+                description="For `docker`: the container's name there, or its id. A name finds a "
+                "container that was made anew; an id does not."
+            ),
+        ] = strawberry.UNSET,
+        user: Annotated[
+            str | None,
+            strawberry.argument(
+                description="For `docker`: as whom commands run: `name`, `1000` or `name:group`; "
+                "as the image says where absent."
+            ),
+        ] = strawberry.UNSET,
         state: Annotated[
             InstanceState, strawberry.argument(description="Whether commands can run in it.")
         ] = InstanceState.RUNNING,
@@ -203,16 +243,20 @@ class InstanceMutations:
         idempotency_key: IdempotencyKey = None,
     ) -> CreateInstancePayload:
         parts = info.context.parts
+        engine = given(engine_id)
         created = await service.create_instance(
             parts.database,
             info.context.principal,
             new=model.NewInstance(
-                container_id=require_id("Container", container_id, "containerId"),
+                container_id=name_id("Container", container_id),
                 hostname=hostname,
                 state=state,
                 executor=executor,
                 host=given(host),
                 folder=given(folder),
+                engine_id=None if engine is None else name_id("Engine", engine),
+                engine_container=given(engine_container),
+                user=given(user),
                 variables=collect(given(variables) or [], "variables"),
                 scratch=scratch,
             ),
@@ -254,7 +298,7 @@ class InstanceMutations:
         updated = await service.update_instance(
             parts.database,
             info.context.principal,
-            id=require_id("Instance", id, "id"),
+            id=name_id("Instance", id),
             state=given(state),
             variables=None if wanted is None else collect(wanted, "variables"),
             folder=given(folder),
@@ -280,7 +324,7 @@ class InstanceMutations:
         deleted = await service.delete_instance(
             info.context.parts.database,
             info.context.principal,
-            id=require_id("Instance", id, "id"),
+            id=name_id("Instance", id),
             idempotency_key=idempotency_key,
         )
         return DeleteInstancePayload(instance=Instance.of(deleted))

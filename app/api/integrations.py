@@ -6,7 +6,7 @@ from typing import Annotated, Self
 import strawberry
 
 from app.api import access
-from app.api.arguments import IdempotencyKey, given, require_id
+from app.api.arguments import IdempotencyKey, given, name_id
 from app.api.context import Info, make_id
 from app.api.failures import Failure
 from app.api.nodes import Node
@@ -213,7 +213,7 @@ class IntegrationMutations:
         updated = await service.update_integration(
             parts.database,
             info.context.principal,
-            id=require_id("Integration", id, "id"),
+            id=name_id("Integration", id),
             name=given(name),
             key_id=given(key_id),
             key=given(key),
@@ -239,7 +239,7 @@ class IntegrationMutations:
         verified = await service.verify_integration(
             info.context.parts.database,
             info.context.principal,
-            id=require_id("Integration", id, "id"),
+            id=name_id("Integration", id),
             idempotency_key=idempotency_key,
         )
         return VerifyIntegrationPayload(integration=Integration.of(verified))
@@ -270,8 +270,9 @@ class IntegrationMutations:
         deleted, warnings = await service.delete_integration(
             info.context.parts.database,
             info.context.principal,
-            id=require_id("Integration", id, "id"),
+            id=name_id("Integration", id),
             force=force,
             idempotency_key=idempotency_key,
+            step=info.context.parts.step,
         )
         return DeleteIntegrationPayload(integration=Integration.of(deleted), warnings=warnings)

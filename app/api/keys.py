@@ -6,7 +6,7 @@ from typing import Annotated, Self
 import strawberry
 
 from app.api import access
-from app.api.arguments import IdempotencyKey, given, require_id
+from app.api.arguments import IdempotencyKey, given, name_id
 from app.api.context import Info, make_id
 from app.api.nodes import Node
 from app.api.user_errors import UserError
@@ -146,7 +146,7 @@ class KeyMutations:
         key = await service.revoke_api_key(
             info.context.parts.database,
             info.context.principal,
-            id=require_id("ApiKey", id, "id"),
+            id=name_id("ApiKey", id),
             idempotency_key=idempotency_key,
         )
         return RevokeApiKeyPayload(api_key=ApiKey.of(key))

@@ -18,6 +18,9 @@ class KnownDocuments:
         self._left = tokens
         self._documents: OrderedDict[str, DocumentNode] = OrderedDict()
 
+    def has(self, query: str) -> bool:
+        return query in self._documents
+
     def find(self, query: str) -> DocumentNode | None:
         document = self._documents.get(query)
         if document is not None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from graphql import (
@@ -23,16 +24,23 @@ from graphql import (
     VariableNode,
     value_from_ast_untyped,
 )
+from graphql.language.parser import MAX_NESTING_DEPTH
 
+from app.api.introspection import SchemaSizes, price_introspection
 from app.api.paging import DEFAULT_PAGE, LARGEST_PAGE, read_limit
+from app.model.containers import MOST_LABELS
+from app.model.schedules import MOST_NEXT_RUNS
 
-INTROSPECTION_POINTS = 500
-"""What `__schema` and `__type` cost, whatever is asked of them."""
 LIVE_POINTS = 100
 """What a field costs, each time, whose argument `live: true` has Backblaze B2 asked."""
+PREVIEW_POINTS = 500
+"""What a dry run of retention costs, each time: it looks at all `LIVE` backups of a container."""
+ENTRIES: Mapping[str, int] = MappingProxyType(
+    {"labels": MOST_LABELS, "details": 10, "entries": LARGEST_PAGE}
+)
+"""How many objects a field answers, as far as is known, that is a list and no connection."""
 
 LARGEST_INT = 2**31 - 1
-_HUGE = 10**10
 _CEILING = 10**9
 _PHRASES = {
     "depth": "levels of depth",
@@ -56,8 +64,12 @@ class Limits:
     fields: int = 500
     directives: int = 4
     """In one place."""
+    nesting: int = MAX_NESTING_DEPTH
+    """Brackets within each other; the parser takes no more in any case."""
     list: int = 1000
     """Entries of one list in an argument or variable."""
+    page: int = LARGEST_PAGE
+    """Entries of one page that `first` or `last` may ask for; never less than the default page."""
     nodes: int = 20_000
     """Entries that the lists can answer, multiplied through."""
     cost: int = 50_000
@@ -104,17 +116,23 @@ def measure(
     *,
     limits: Limits,
     lists: Collection[str],
+    sizes: SchemaSizes,
 ) -> Size:
     """The size of an operation within the limits. Raises GraphQLError, with a code, above them.
 
-    `lists`: the names of the fields that answer a connection.
+    `lists`: the names of the fields that answer a connection. `sizes`: of the schema, which
+    introspection tells.
     """
     for name, value in variables.items():
         longest = max(_find_lengths(value), default=0)
         refuse_above("list", longest, limits.list, argument=name)
-    size = _Measure(document, variables, limits, lists).measure_operation(operation)
-    for name in ("depth", "aliases", "fields", "nodes", "cost"):
+    measuring = _Measure(document, variables, limits, lists)
+    size = measuring.measure_operation(operation)
+    for name in ("depth", "aliases", "fields", "nodes"):
         refuse_above(name, getattr(size, name), getattr(limits, name))
+    # Only now: what this takes grows with the number of fields.
+    size = size.beside(Size(cost=measuring.price_introspection(operation, sizes)))
+    refuse_above("cost", size.cost, limits.cost)
     return size
 
 
@@ -157,6 +175,7 @@ class _Measure:
         self._lists = lists
         self._known: dict[str, Size] = {}
         self._open: set[str] = set()
+        self._is_circular = False
 
     def measure_operation(self, operation: OperationDefinitionNode) -> Size:
         for definition in operation.variable_definitions or ():
@@ -167,6 +186,44 @@ class _Measure:
                 self._defaults[name] = definition.default_value
         self._check_directives(operation)
         return self._measure(operation.selection_set)
+
+    def price_introspection(self, operation: OperationDefinitionNode, sizes: SchemaSizes) -> int:
+        """What the schema tells of itself, besides a point for `__schema` or `__type`.
+
+        Other than at the top there is no such field, and circles are none: validation tells of it.
+        """
+        if self._is_circular:
+            return 0
+
+        def find_fragment(node: FragmentSpreadNode) -> SelectionSetNode | None:
+            # None of nothing, nor of what doubles endlessly without a single field.
+            if self._known.get(node.name.value, Size()).fields == 0:
+                return None
+            return self._fragments[node.name.value].selection_set
+
+        price = 0
+        waiting: list[SelectionNode] = list(operation.selection_set.selections)
+        while waiting:
+            node = waiting.pop()
+            if isinstance(node, FieldNode):
+                at = self._find_introspected(node, sizes)
+                if at is not None:
+                    price += price_introspection(sizes, node.selection_set, {at: 1}, find_fragment)
+            elif isinstance(node, FragmentSpreadNode):
+                found = find_fragment(node)
+                waiting += found.selections if found else ()
+            elif isinstance(node, InlineFragmentNode):
+                waiting += node.selection_set.selections
+        return min(price, _CEILING)
+
+    def _find_introspected(self, node: FieldNode, sizes: SchemaSizes) -> int | None:
+        if node.name.value == "__schema":
+            return sizes.root
+        if node.name.value == "__type":
+            for argument in node.arguments or ():
+                if argument.name.value == "name":
+                    return sizes.find_type(self._read_value(argument.value))
+        return None
 
     def _check_directives(self, node: Any) -> None:  # noqa: ANN401 - whatever can have some
         refuse_above("directives", len(node.directives or ()), self._limits.directives)
@@ -195,8 +252,8 @@ class _Measure:
         for argument in node.arguments or ():
             self._check_literal(argument.name.value, argument.value)
         entries = self._read_page(node) if name in self._lists else 0
-        times = entries or self._read_ids(node)
-        points = 1 + (LIVE_POINTS if self._is_live(node) else 0)
+        times = entries or ENTRIES.get(name, 0) or self._read_ids(node)
+        points = 1 + self._price_work(node)
         nodes = entries * (1 + inner.nodes) if entries else times * inner.nodes
         return Size(
             inner.depth + 1,
@@ -207,16 +264,14 @@ class _Measure:
         )
 
     def _measure_introspection(self, name: str, alias: int, inner: Size) -> Size:
-        """What the schema says of itself has no lists of ours, and core bounds how deep it goes."""
-        size = Size(aliases=inner.aliases + alias, fields=inner.fields + 1)
-        if name == "__typename":
-            return size
-        if not self._limits.introspection:
+        """It has no lists of ours, and core bounds how deep it goes; its price comes later."""
+        if name != "__typename" and not self._limits.introspection:
             raise refuse("INTROSPECTION_DISABLED", "This gateway does not tell its schema.")
-        return size.beside(Size(cost=INTROSPECTION_POINTS))
+        return Size(aliases=inner.aliases + alias, fields=inner.fields + 1, cost=1)
 
     def _measure_fragment(self, name: str) -> Size:
         # Validation tells of circles and unknown names.
+        self._is_circular |= name in self._open
         if name in self._open or name not in self._fragments:
             return Size()
         if name not in self._known:
@@ -241,18 +296,18 @@ class _Measure:
             if argument.name.value in {"first", "last"}:
                 number = self._read_number(argument)
                 if number is not None:
-                    if abs(number) > LARGEST_INT:
-                        # Nothing could say it as well later: it is no `Int`.
-                        read_limit(**{"first": None, "last": None, argument.name.value: number})
+                    most = self._limits.page
+                    if abs(number) > LARGEST_INT or LARGEST_PAGE > most < number:
+                        # Nothing could say it later: it is no `Int`, or resolvers know no limits.
+                        both = {"first": None, "last": None, argument.name.value: number}
+                        read_limit(**both, most=most)
                     return min(max(number, 1), LARGEST_PAGE)
         return DEFAULT_PAGE
 
     def _read_number(self, argument: ArgumentNode) -> int | None:
         value = argument.value
         if isinstance(value, IntValueNode):
-            # A number of a thousand digits is no page; do not even read it.
-            is_short = len(value.value) <= len(str(LARGEST_INT)) + 1
-            return int(value.value) if is_short else _HUGE
+            return int(value.value)  # Of bounded length: what is longer was refused before.
         if isinstance(value, VariableNode):
             number = self._read_variable(value.name.value)
             # A JSON number like 100.0 or 1e2 is an Int of GraphQL.
@@ -261,11 +316,24 @@ class _Measure:
             return number if isinstance(number, int) else None
         return None
 
+    def _read_value(self, value: ValueNode) -> object:
+        if isinstance(value, VariableNode):
+            return self._read_variable(value.name.value)
+        return value_from_ast_untyped(value)
+
     def _read_variable(self, name: str) -> object:
         """As execution takes it: what was given, a null too, else the default."""
         if name in self._variables or name not in self._defaults:
             return self._variables.get(name)
         return value_from_ast_untyped(self._defaults[name])
+
+    def _price_work(self, node: FieldNode) -> int:
+        """What a field takes besides being shown."""
+        if node.name.value == "retentionPreview":
+            return PREVIEW_POINTS
+        if node.name.value == "nextRuns":
+            return MOST_NEXT_RUNS
+        return LIVE_POINTS if self._is_live(node) else 0
 
     def _is_live(self, node: FieldNode) -> bool:
         for argument in node.arguments or ():

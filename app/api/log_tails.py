@@ -33,8 +33,8 @@ _KINDS = {
 @strawberry.type(description="What was added to a run's log.")
 class LogTail:
     attempt: BigInt = strawberry.field(
-        description="Which try of the run prints. Where it rises, the log begins anew: drop what "
-        "you have of it."
+        description="How many tries of the run there were when this was printed. Where it rises, "
+        "the log begins anew: drop what you have of it."
     )
     entries: list[LogEntry] = strawberry.field(
         description="The pieces that were added, in their order; at most 100, and more follow at "
@@ -78,7 +78,10 @@ class LogSubscriptions:
         ],
         after: Annotated[
             BigInt | None,
-            strawberry.argument(description="Only what follows this sequence; all by default."),
+            strawberry.argument(
+                description="Only what follows this `LogEntry.sequence`, in bytes; all where "
+                "absent."
+            ),
         ] = strawberry.UNSET,
     ) -> AsyncGenerator[LogTail, None]:
         id, kind = _read_id(run_id)

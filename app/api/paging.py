@@ -14,6 +14,8 @@ from app.model.paging import Cursor, Page, Slice
 
 DEFAULT_PAGE = 25
 LARGEST_PAGE = 100
+_LONGEST_SHOWN = 40
+"""Digits of a number in an error."""
 NOBODY = UUID(int=0)
 """Stands for an id in a filter that is none of ours: it matches nothing."""
 
@@ -98,13 +100,15 @@ class Dated(Protocol):
 M = TypeVar("M", bound=Dated)
 
 
-def read_limit(first: int | None, last: int | None) -> tuple[int, bool]:
+def read_limit(
+    first: int | None, last: int | None, *, most: int = LARGEST_PAGE
+) -> tuple[int, bool]:
     """How many entries, and whether from the end. Raises GraphQLError for what is no page."""
     if isinstance(first, int) and isinstance(last, int):
         raise refuse("last", "`first` and `last` exclude each other; give one.")
     for name, number in (("first", first), ("last", last)):
-        if isinstance(number, int) and not 1 <= number <= LARGEST_PAGE:
-            raise refuse(name, f"`{name}` must be 1 to {LARGEST_PAGE}, not {number}.")
+        if isinstance(number, int) and not 1 <= number <= most:
+            raise refuse(name, f"`{name}` must be 1 to {most}, not {_show(number)}.", most)
     if isinstance(last, int):
         return last, True
     return first if isinstance(first, int) else DEFAULT_PAGE, False
@@ -174,6 +178,13 @@ def refuse(argument: str, message: str, limit: int | None = LARGEST_PAGE) -> Gra
     return GraphQLError(
         message, extensions={"code": "BAD_USER_INPUT", "argument": argument, "limit": limit}
     )
+
+
+def _show(number: int) -> str:
+    """The number as it was written; of a very long one its begin and how long it is."""
+    text = str(number)
+    digits = len(text.lstrip("-"))
+    return text if digits <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}... ({digits} digits)"
 
 
 def _read_cursor(scope: str, argument: str, text: str | None) -> Cursor | None:

@@ -6,7 +6,7 @@ from typing import Annotated, Self
 import strawberry
 
 from app.api import access
-from app.api.arguments import IdempotencyKey, given, require_id
+from app.api.arguments import IdempotencyKey, given, name_id
 from app.api.context import Info
 from app.api.integrations import Integration
 from app.api.retention import Retention, RetentionInput, read_retention
@@ -20,8 +20,9 @@ from app.api.verification_plans import (
 from app.errors import InvalidInput
 from app.model import policies as model
 from app.model.access import Capability
-from app.model.policies import InstanceSelection
+from app.model.schedules import DEFAULT_NEXT_RUNS, InstanceSelection, check_next_runs
 from app.queries import integrations as integrations_queries
+from app.queries import schedules as schedules_queries
 from app.service import policies as service
 
 _COMMAND = (
@@ -146,6 +147,25 @@ class BackupPolicy:
         assert found is not None
         return Integration.of(found)
 
+    @strawberry.field(
+        description="When backups are made next by the schedule, each with the same jitter of up "
+        "to 5 minutes; `Container.nextBackupAt` is the first one. Empty without `cron`, and where "
+        "`enabled` is false."
+    )
+    async def next_runs(
+        self,
+        info: Info,
+        *,
+        first: Annotated[
+            int | None, strawberry.argument(description="How many, 1 to 25; 5 where null.")
+        ] = DEFAULT_NEXT_RUNS,
+    ) -> list[datetime]:
+        count = DEFAULT_NEXT_RUNS if first is None else first
+        check_next_runs(count)
+        container_id, schedule = self.record.container_id, self.record.schedule
+        state = await info.context.load(schedules_queries.by_containers, container_id)
+        return [] if state is None or schedule is None else state.next_runs(schedule, count)
+
 
 @strawberry.input(description="How a container is saved.")
 class BackupCommandInput:
@@ -225,7 +245,9 @@ class ConfigureBackupsPayload:
     warnings: list[str] = strawberry.field(
         default_factory=list,
         description="Sentences about what was accepted but will not do what you may expect: no "
-        "restore command, no instance running, an integration that is not `LIVE` yet.",
+        "restore command, no instance running, an integration that is not `LIVE` yet, a command "
+        "that `sh` certainly cannot read, such as one with a quote left open. A command without a "
+        "warning may be wrong all the same.",
     )
     errors: list[UserError] = strawberry.field(
         default_factory=list, description="Why it was refused; empty where it was not."
@@ -262,8 +284,9 @@ class PolicyMutations:
         configured, warnings = await service.configure_backups(
             info.context.parts.database,
             info.context.principal,
-            container_id=require_id("Container", container_id, "containerId"),
+            container_id=name_id("Container", container_id),
             policy=None if policy is None else read_policy(policy),
+            most_jitter=info.context.parts.schedule_jitter,
             idempotency_key=idempotency_key,
         )
         return ConfigureBackupsPayload(
@@ -275,7 +298,7 @@ class PolicyMutations:
 def read_policy(policy: BackupPolicyInput) -> model.NewPolicy:
     restore, backup = given(policy.restore), policy.backup
     return model.NewPolicy(
-        integration_id=require_id("Integration", policy.integration_id, "policy.integrationId"),
+        integration_id=name_id("Integration", policy.integration_id),
         backup_command=backup.command,
         backup_timeout=backup.timeout,
         min_bytes=backup.min_bytes,

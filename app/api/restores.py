@@ -7,7 +7,7 @@ from typing import Annotated, Self
 import strawberry
 
 from app.api import access
-from app.api.arguments import IdempotencyKey, filter_id, given, require_id
+from app.api.arguments import IdempotencyKey, filter_id, given, name_id
 from app.api.context import Info, make_id
 from app.api.failures import Failure, RequesterOfRun
 from app.api.instances import Instance
@@ -39,7 +39,7 @@ class RestoreProgress:
         "see `phase`."
     )
     bytes_per_second: BigInt | None = strawberry.field(
-        description="The rate of the last seconds; null where none is known yet."
+        description="The rate of the last seconds, in bytes a second; null where none is known yet."
     )
     eta: datetime | None = strawberry.field(
         description="When all bytes will be delivered at this rate; null where it is not `RUNNING` "
@@ -86,8 +86,9 @@ class Restore(Node):
     )
     progress: RestoreProgress = strawberry.field(description="How far it is.")
     exit_code: int | None = strawberry.field(
-        description="What the restore command exited with; 128 and the number of a signal where "
-        "one ended it; null where it has not exited or that is unknown."
+        description="What the restore command exited with, or the check where one ran after it, "
+        "0 to 255; 128 and the number of a signal where one ended it; null where none has exited "
+        "or that is unknown."
     )
     error: Failure | None = strawberry.field(description="Why it failed; null where it did not.")
     created_at: datetime = strawberry.field(description="When it was asked for.")
@@ -127,6 +128,17 @@ class Restore(Node):
     )
     async def container(self, info: Info) -> Node | None:
         return await info.context.load_node("Container", self.record.container_id)
+
+    @strawberry.field(
+        description="The save of the instance that comes first (see `safetyBackup` of "
+        "`restoreBackup`): a backup with the trigger `PRE_RESTORE`. Null where none was asked for. "
+        "The restore does not begin before it is `LIVE`, and fails with `SAFETY_BACKUP_FAILED` "
+        "where it never is; then nothing in the instance was touched.",
+        graphql_type=refer("Backup", "app.api.backups") | None,
+    )
+    async def safety_backup(self, info: Info) -> Node | None:
+        id = self.record.safety_backup_id
+        return None if id is None else await info.context.load_node("Backup", id)
 
     @strawberry.field(description="The instance that it goes into; null where it is gone.")
     async def instance(self, info: Info) -> Instance | None:
@@ -230,9 +242,10 @@ class RestoreMutations:
         Capability.RESTORE,
         RestoreBackupPayload,
         description="Put a backup into an instance, with the container's restore command as it is "
-        "now. Answers at once. Refused with the reason where it could not work: the backup is not "
-        "`LIVE` (`BACKUP_NOT_LIVE`), its object is missing or different, the policy has no restore "
-        "command, the instance is not running or busy, and as the arguments say.",
+        "now, and then its `restore.check`, if it has one: where that fails, so does the restore "
+        "(`CHECK_FAILED`). Answers at once. Refused with the reason where it could not work: the "
+        "backup is not `LIVE` (`BACKUP_NOT_LIVE`), its object is missing or different, the policy "
+        "has no restore command, the instance is not running or busy, and as the arguments say.",
     )
     async def restore_backup(
         self,
@@ -258,16 +271,26 @@ class RestoreMutations:
                 "made. Else refused with `COMMAND_CHANGED`."
             ),
         ] = False,
+        safety_backup: Annotated[
+            bool | None,
+            strawberry.argument(
+                description="Save the instance first (phase `SAVING_TARGET`), with the container's "
+                "backup command, and do not begin the restore where that fails. Nothing else gets "
+                "into the instance in between. Where absent, as the policy's "
+                "`restore.safetyBackup` says."
+            ),
+        ] = strawberry.UNSET,
         idempotency_key: IdempotencyKey = None,
     ) -> RestoreBackupPayload:
         parts = info.context.parts
         restore = await service.restore_backup(
             parts.database,
             info.context.principal,
-            backup_id=require_id("Backup", backup_id, "backupId"),
-            instance_id=require_id("Instance", instance_id, "instanceId"),
+            backup_id=name_id("Backup", backup_id),
+            instance_id=name_id("Instance", instance_id),
             allow_other_container=allow_other_container,
             accept_changed_command=accept_changed_command,
+            safety_backup=given(safety_backup),
             start_within=parts.start_within,
             idempotency_key=idempotency_key,
         )
@@ -289,7 +312,7 @@ class RestoreMutations:
         restore = await service.cancel_restore(
             info.context.parts.database,
             info.context.principal,
-            id=require_id("Restore", id, "id"),
+            id=name_id("Restore", id),
             idempotency_key=idempotency_key,
         )
         return CancelRestorePayload(restore=Restore.of(restore))
@@ -299,10 +322,11 @@ class RestoreMutations:
 class RestoreSubscriptions:
     @access.subscription(
         Capability.READ,
-        description="Follow a restore: its current state first, then every change (at most 4 a "
-        "second, the newest wins), then the state that ended it; then the subscription completes. "
-        "After a lost connection subscribe again: nothing that matters is lost. An id that is none "
-        "of your hub's is a `NOT_FOUND` error.",
+        description="Follow a restore: its current state first, then every change that shows in "
+        "the fields you select (at most 4 a second, the newest wins), then the state that ended "
+        "it, even where the fields are the same; then the subscription completes. After a lost "
+        "connection subscribe again: nothing that matters is lost. An id that is none of your "
+        "hub's is a `NOT_FOUND` error.",
     )
     async def restore_progress(
         self,
@@ -310,7 +334,7 @@ class RestoreSubscriptions:
         *,
         restore_id: Annotated[strawberry.ID, strawberry.argument(description="The restore.")],
     ) -> AsyncGenerator[Restore, None]:
-        id = require_id("Restore", restore_id, "restoreId")
+        id = name_id("Restore", restore_id)
         async for found in watch_run(
             info.context, id, fetch=queries.by_ids, ended=lambda restore: restore.state in ENDED
         ):

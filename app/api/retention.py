@@ -8,9 +8,10 @@ import strawberry
 from app.api.arguments import given
 from app.model import retention as model
 
-_ZONE = "by the policy's time zone"
-_SLOT = "The newest good backup of each of so many {} is kept, {}."
-_LAST = "So many of the newest good backups are kept."
+_SLOT = "The newest good backup of each of so many {} is kept, by the policy's time zone"
+_LAST = "So many of the newest good backups are kept"
+_NO_RULE = "1 to 10,000, anything else is refused; absent or null: no such rule"
+_AGES = "1 to 36,500 days, anything else is refused"
 _MAX_AGE = "What is older goes, whatever else keeps it; never the last good backup of an instance"
 _PRE_RESTORE = "The same for `PRE_RESTORE` copies, which no other rule keeps"
 
@@ -21,21 +22,21 @@ _PRE_RESTORE = "The same for `PRE_RESTORE` copies, which no other rule keeps"
 )
 class Retention:
     max_age: timedelta = strawberry.field(description=f"{_MAX_AGE}.")
-    keep_last: int | None = strawberry.field(description=f"{_LAST} Null: no such rule.")
+    keep_last: int | None = strawberry.field(description=f"{_LAST}. Null: no such rule.")
     keep_hourly: int | None = strawberry.field(
-        description=f"{_SLOT.format('hours', _ZONE)} Null: no such rule."
+        description=f"{_SLOT.format('hours')}. Null: no such rule."
     )
     keep_daily: int | None = strawberry.field(
-        description=f"{_SLOT.format('days', _ZONE)} Null: no such rule."
+        description=f"{_SLOT.format('days')}. Null: no such rule."
     )
     keep_weekly: int | None = strawberry.field(
-        description=f"{_SLOT.format('weeks', _ZONE)} Null: no such rule."
+        description=f"{_SLOT.format('weeks')}. Null: no such rule."
     )
     keep_monthly: int | None = strawberry.field(
-        description=f"{_SLOT.format('months', _ZONE)} Null: no such rule."
+        description=f"{_SLOT.format('months')}. Null: no such rule."
     )
     keep_yearly: int | None = strawberry.field(
-        description=f"{_SLOT.format('years', _ZONE)} Null: no such rule."
+        description=f"{_SLOT.format('years')}. Null: no such rule."
     )
     pre_restore_max_age: timedelta = strawberry.field(description=f"{_PRE_RESTORE}.")
 
@@ -53,40 +54,37 @@ class Retention:
         )
 
 
-@strawberry.input(
-    description="How long backups are kept. Counts are from 1 to 10,000, ages from 1 day to 36,500 "
-    "days."
-)
+@strawberry.input(description="How long backups are kept.")
 class RetentionInput:
     max_age: timedelta = strawberry.field(
-        default=model.DEFAULT_MAX_AGE, description=f"{_MAX_AGE}. 365 days where absent."
+        default=model.DEFAULT_MAX_AGE, description=f"{_MAX_AGE}. {_AGES}; 365 days where absent."
     )
     keep_last: int | None = strawberry.field(
-        default=strawberry.UNSET, description=f"{_LAST} Absent or null: no such rule."
+        default=strawberry.UNSET, description=f"{_LAST}: {_NO_RULE}."
     )
     keep_hourly: int | None = strawberry.field(
         default=strawberry.UNSET,
-        description=f"{_SLOT.format('hours', _ZONE)} Absent or null: no such rule.",
+        description=f"{_SLOT.format('hours')}: {_NO_RULE}.",
     )
     keep_daily: int | None = strawberry.field(
         default=strawberry.UNSET,
-        description=f"{_SLOT.format('days', _ZONE)} Absent or null: no such rule.",
+        description=f"{_SLOT.format('days')}: {_NO_RULE}.",
     )
     keep_weekly: int | None = strawberry.field(
         default=strawberry.UNSET,
-        description=f"{_SLOT.format('weeks', _ZONE)} Absent or null: no such rule.",
+        description=f"{_SLOT.format('weeks')}: {_NO_RULE}.",
     )
     keep_monthly: int | None = strawberry.field(
         default=strawberry.UNSET,
-        description=f"{_SLOT.format('months', _ZONE)} Absent or null: no such rule.",
+        description=f"{_SLOT.format('months')}: {_NO_RULE}.",
     )
     keep_yearly: int | None = strawberry.field(
         default=strawberry.UNSET,
-        description=f"{_SLOT.format('years', _ZONE)} Absent or null: no such rule.",
+        description=f"{_SLOT.format('years')}: {_NO_RULE}.",
     )
     pre_restore_max_age: timedelta = strawberry.field(
         default=model.DEFAULT_PRE_RESTORE_MAX_AGE,
-        description=f"{_PRE_RESTORE}. 30 days where absent.",
+        description=f"{_PRE_RESTORE}. {_AGES}; 30 days where absent.",
     )
 
 

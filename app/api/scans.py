@@ -32,26 +32,28 @@ class Reconcile:
         description="When one last came to its end; null where none ever did."
     )
     objects: BigInt = strawberry.field(
-        description="Versions in the bucket, manifests and unfinished uploads included."
+        description="How many versions there are in the bucket, manifests and unfinished uploads "
+        "included."
     )
-    records: BigInt = strawberry.field(description="`LIVE` backups that were looked for.")
-    missing: BigInt = strawberry.field(description="Objects or manifests that are gone.")
+    records: BigInt = strawberry.field(description="How many `LIVE` backups were looked for.")
+    missing: BigInt = strawberry.field(description="How many objects or manifests are gone.")
     mismatches: BigInt = strawberry.field(
-        description="Objects that are not the ones that were saved."
+        description="How many objects are not the ones that were saved."
     )
     orphans: BigInt = strawberry.field(
-        description="Objects and manifests of this hub without a record."
+        description="How many objects and manifests of this hub have no record."
     )
     unfinished: BigInt = strawberry.field(
-        description="Uploads of runs that ended, not finished and not cancelled."
+        description="How many uploads of runs that ended are neither finished nor cancelled."
     )
     foreign: BigInt = strawberry.field(
-        description="Objects of somebody else; the gateway never touches them by itself."
+        description="How many objects are of somebody else; the gateway never touches them by "
+        "itself."
     )
-    found: BigInt = strawberry.field(description="How much of it was not known before.")
+    found: BigInt = strawberry.field(description="How many of all these were not known before.")
     contradicted: BigInt = strawberry.field(
-        description="Objects that the listing did not show and that are there all the same: it came"
-        " short, and what else it did not show is not taken to be gone."
+        description="How many objects the listing did not show that are there all the same: it "
+        "came short, and what else it did not show is not taken to be gone."
     )
     error: Failure | None = strawberry.field(
         description="Why it cannot go on, or why the last one changed nothing, such as "
@@ -98,14 +100,17 @@ class Recovery:
     finished_at: datetime | None = strawberry.field(
         description="When one last came to its end; null where none ever did."
     )
-    objects: BigInt = strawberry.field(description="Versions in the bucket that were looked at.")
-    recovered: BigInt = strawberry.field(description="Backups whose records were made.")
+    objects: BigInt = strawberry.field(
+        description="How many versions in the bucket were looked at."
+    )
+    recovered: BigInt = strawberry.field(description="How many records of backups were made.")
     known: BigInt = strawberry.field(
-        description="Backups that have a record, or are about to be removed."
+        description="How many backups have a record, or are about to be removed."
     )
     skipped: BigInt = strawberry.field(
-        description="Objects without a manifest that fits them, manifests without their object, "
-        "and backups of a container that is being deleted. The next reconcile shows them."
+        description="How many there were of objects without a manifest that fits them, manifests "
+        "without their object, and backups of a container that is being deleted. The next "
+        "reconcile shows them."
     )
     error: Failure | None = strawberry.field(
         description="Why it cannot go on, or has made nothing, such as `SEVERAL_HUBS`. Null where "

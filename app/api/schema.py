@@ -13,10 +13,12 @@ from strawberry.types import ExecutionContext
 from app.api.backup_changes import BackupSubscriptions
 from app.api.backup_mutations import BackupMutations
 from app.api.backups import Backup, BackupQueries
-from app.api.containers import Container, ContainerMutations, ContainerQueries
+from app.api.container_mutations import ContainerMutations
+from app.api.containers import Container, ContainerQueries
 from app.api.context import Context, Parts
 from app.api.downloads import DownloadMutations
 from app.api.drifts import Drift, DriftMutations
+from app.api.engines import Engine, EngineMutations
 from app.api.events import Event, EventSubscriptions
 from app.api.hubs import Hub, HubMutations, HubQueries
 from app.api.hubs import by_ids as hubs_by_ids
@@ -30,6 +32,11 @@ from app.api.reclaims import Reclaim
 from app.api.restores import Restore, RestoreMutations, RestoreQueries, RestoreSubscriptions
 from app.api.scalars import SCALARS
 from app.api.user_errors import TYPES
+from app.api.verifications import (
+    Verification,
+    VerificationMutations,
+    VerificationSubscriptions,
+)
 from app.api.viewer import ViewerQueries
 from app.api.webhooks import Webhook, WebhookMutations
 from app.model.access import Capability, Principal
@@ -37,12 +44,14 @@ from app.queries import (
     backups,
     containers,
     drifts,
+    engines,
     events,
     instances,
     integrations,
     keys,
     reclaims,
     restores,
+    verifications,
     webhooks,
 )
 
@@ -62,10 +71,12 @@ class Query(ViewerQueries, HubQueries, ContainerQueries, BackupQueries, RestoreQ
 class Mutation(
     BackupMutations,
     RestoreMutations,
+    VerificationMutations,
     ContainerMutations,
     InstanceMutations,
     PolicyMutations,
     IntegrationMutations,
+    EngineMutations,
     DriftMutations,
     DownloadMutations,
     KeyMutations,
@@ -79,7 +90,13 @@ class Mutation(
     description="What can be followed, over `graphql-transport-ws` and as server-sent events: the "
     "current state first, then every change, then the final state; then the subscription completes."
 )
-class Subscription(RestoreSubscriptions, BackupSubscriptions, LogSubscriptions, EventSubscriptions):
+class Subscription(
+    RestoreSubscriptions,
+    BackupSubscriptions,
+    VerificationSubscriptions,
+    LogSubscriptions,
+    EventSubscriptions,
+):
     pass
 
 
@@ -112,10 +129,12 @@ KINDS: Mapping[str, NodeKind] = MappingProxyType(
         "Container": NodeKind(fetch=containers.by_ids, show=Container.of),
         "Instance": NodeKind(fetch=instances.by_ids, show=Instance.of),
         "Integration": NodeKind(fetch=integrations.by_ids, show=Integration.of),
+        "Engine": NodeKind(fetch=engines.by_ids, show=Engine.of),
         "Drift": NodeKind(fetch=drifts.by_ids, show=Drift.of),
         "Reclaim": NodeKind(fetch=reclaims.by_ids, show=Reclaim.of),
         "Backup": NodeKind(fetch=backups.by_ids, show=Backup.of),
         "Restore": NodeKind(fetch=restores.by_ids, show=Restore.of),
+        "Verification": NodeKind(fetch=verifications.by_ids, show=Verification.of),
         "Event": NodeKind(fetch=events.by_ids, show=Event.of),
         "Webhook": NodeKind(fetch=webhooks.by_ids, show=Webhook.of, needs=Capability.CONFIGURE),
         "ApiKey": NodeKind(fetch=keys.by_ids, show=ApiKey.of, needs=Capability.MANAGE_KEYS),
@@ -136,10 +155,12 @@ def make_schema() -> GatewaySchema:
             Container,
             Instance,
             Integration,
+            Engine,
             Drift,
             Backup,
             Reclaim,
             Restore,
+            Verification,
             Event,
             Webhook,
             ApiKey,
@@ -158,6 +179,7 @@ def make_context(
     )
 
 
+@cache
 def export() -> str:
     """The text of `schema.graphql`."""
     return make_schema().as_str().rstrip() + "\n"

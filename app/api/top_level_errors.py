@@ -1,16 +1,13 @@
 """Top-level errors: each with a code, none with a stack, SQL, a path or a suggestion of names."""
 
 import re
-import traceback
 from typing import Any
-from uuid import uuid4
 
-import structlog
 from graphql import GraphQLError, GraphQLSyntaxError
 
 from app import errors
+from app.defects import mask
 
-_log = structlog.get_logger()
 _SUGGESTION = re.compile(r",? ?Did you mean.*", re.DOTALL)
 
 
@@ -47,19 +44,9 @@ def show_error(error: GraphQLError, *, code: str) -> dict[str, Any]:
 
 
 def hide(cause: BaseException) -> dict[str, Any]:
-    """Log a defect; the client gets its reference only.
-
-    The log gets the trace as text: a renderer of exceptions may show local variables, and secrets
-    are among them.
-    """
-    reference = str(uuid4())
-    trace = "".join(traceback.format_exception(cause))
-    _log.error("operation_failed", reference=reference, trace=trace)
-    return make_error(
-        "INTERNAL",
-        f"Something went wrong here. Tell the operator this reference: {reference}",
-        reference=reference,
-    )
+    """Log a defect; the client gets its reference only."""
+    defect = mask(cause)
+    return make_error(defect.code, defect.message, reference=defect.reference)
 
 
 def _find_cause(error: GraphQLError) -> BaseException | None:

@@ -21,8 +21,10 @@ async def watch_run(
 ) -> AsyncGenerator[V, None]:
     """Yield a run's row at most 4 times a second, until it has ended.
 
-    A reader that is slow misses states, never the last one. Raises NotFound.
+    A reader that is slow misses states, never the last one. Of what was chosen of the rows nothing
+    is said twice but the end: see `Operations.subscribe`. Raises NotFound.
     """
+    context.shows_state = True
     with context.parts.listen.subscribe(f"run:{id}") as mailbox:
         shown: V | None = None
         while True:

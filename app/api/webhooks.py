@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 import strawberry
 
 from app.api import access
-from app.api.arguments import IdempotencyKey, given, require_id
+from app.api.arguments import IdempotencyKey, given, name_id
 from app.api.context import Info, make_id
 from app.api.nodes import Node
 from app.api.user_errors import UserError
@@ -193,7 +193,7 @@ class WebhookMutations:
         webhook, secret = await service.update_webhook(
             parts.database,
             info.context.principal,
-            id=require_id("Webhook", id, "id"),
+            id=name_id("Webhook", id),
             changes=changes,
             replace_secret=replace_secret,
             sealer=parts.sealer,
@@ -217,7 +217,7 @@ class WebhookMutations:
         await service.delete_webhook(
             info.context.parts.database,
             info.context.principal,
-            id=require_id("Webhook", id, "id"),
+            id=name_id("Webhook", id),
             idempotency_key=idempotency_key,
         )
         return DeleteWebhookPayload(id=id)

@@ -21,6 +21,7 @@ REFUSED = 1
 USAGE = 2
 UNREACHABLE = 3
 MOST_IDS = 100
+SUCCESSES = frozenset({"LIVE", "SUCCEEDED", "PASSED"})
 """What one `deleteBackups` takes."""
 
 Json = dict[str, Any]
@@ -168,6 +169,11 @@ def backup(
     is_flag=True,
     help="Accept that the backup command changed since the backup was made.",
 )
+@click.option(
+    "--safety-backup/--no-safety-backup",
+    default=None,
+    help="Save the instance first, and stop where that fails. [default: as the policy says]",
+)
 @take_key
 @take_connection
 @click.pass_context
@@ -179,6 +185,7 @@ def restore(
     follow: bool,
     other_container: bool,
     changed_command: bool,
+    safety_backup: bool | None,
     key: str | None,
     as_json: bool,
 ) -> None:
@@ -204,10 +211,54 @@ def restore(
             "instance": target["id"],
             "other": other_container,
             "changed": changed_command,
+            "safety": safety_backup,
         }
         made: Json = client.mutate(documents.RESTORE_BACKUP, variables, key)["restore"]
         if follow:
             made = stay(show, follow_restore(client, made["id"]), made)
+        tell(show, made, as_json=as_json, followed=follow)
+
+
+@click.command(short_help="Prove that a backup could be put back.")
+@click.argument("backup")
+@click.argument("instance", required=False)
+@click.option(
+    "--level",
+    type=click.Choice(["stored", "readable", "restorable"], case_sensitive=False),
+    default="stored",
+    show_default=True,
+    help="Read every byte again; or let the check read it; or restore it into a scratch instance.",
+)
+@click.option("--follow", is_flag=True, help="Stay until it ended, with bytes, rate and ETA.")
+@take_key
+@take_connection
+@click.pass_context
+def verify(
+    context: click.Context,
+    backup: str,
+    instance: str | None,
+    *,
+    level: str,
+    follow: bool,
+    key: str | None,
+    as_json: bool,
+) -> None:
+    """Verify BACKUP (an id, or the end of one as `backups` shows it).
+
+    Commands run in INSTANCE (hostname or id), or in one that is chosen: a scratch one first.
+    """
+    from app.cli.follow import follow_verification
+
+    documents, names, show = load()
+    with connected(context) as client:
+        known = names.list_containers(client)
+        source = names.find_backup(client, backup, known)
+        home = [c for c in known if c["id"] == source["container"]["id"]]
+        chosen = names.find_instance(home, instance)[1]["id"] if instance else None
+        variables = {"backup": source["id"], "level": level.upper(), "instance": chosen}
+        made: Json = client.mutate(documents.VERIFY_BACKUP, variables, key)["verification"]
+        if follow:
+            made = stay(show, follow_verification(client, made["id"]), made)
         tell(show, made, as_json=as_json, followed=follow)
 
 
@@ -280,7 +331,7 @@ def delete(
 @take_connection
 @click.pass_context
 def logs(context: click.Context, run: str, *, as_json: bool) -> None:
-    """Show the log of RUN: the id of a backup or restore, or the end of one."""
+    """Show the log of RUN: the id of a backup, restore or verification, or the end of one."""
     documents, names, show = load()
     with connected(context) as client:
         _, identifier = names.find_run(client, run)
@@ -291,13 +342,13 @@ def logs(context: click.Context, run: str, *, as_json: bool) -> None:
         show.print_log(entries)
 
 
-@click.command(short_help="Cancel a backup or restore.")
+@click.command(short_help="Cancel a backup, restore or verification.")
 @click.argument("run")
 @take_key
 @take_connection
 @click.pass_context
 def cancel(context: click.Context, run: str, *, key: str | None, as_json: bool) -> None:
-    """Cancel RUN: the id of a backup or restore that has not ended, or the end of one.
+    """Cancel RUN: a backup, restore or verification that has not ended (its id, or the end of one).
 
     A restore that is cancelled in the middle leaves part of itself in the instance.
     """
@@ -309,7 +360,7 @@ def cancel(context: click.Context, run: str, *, key: str | None, as_json: bool) 
     tell(show, ended, as_json=as_json, followed=False)
 
 
-COMMANDS = (containers, backups, backup, restore, download, delete, logs, cancel)
+COMMANDS = (containers, backups, backup, restore, verify, download, delete, logs, cancel)
 
 
 def stay(show: ModuleType, states: Iterator[Json], run: Json) -> Json:
@@ -327,9 +378,9 @@ def tell(show: ModuleType, run: Json, *, as_json: bool, followed: bool) -> None:
     """Print a run; raises RunUnsuccessful where it was followed to an end that is no success."""
     if as_json:
         show.print_json(run)
-    elif not followed or run["state"] in {"LIVE", "SUCCEEDED"}:
+    elif not followed or run["state"] in SUCCESSES:
         click.echo(show.describe_run(run))
-    if followed and run["state"] not in {"LIVE", "SUCCEEDED"}:
+    if followed and run["state"] not in SUCCESSES:
         raise RunUnsuccessful(
             f"{show.describe_run(run)}\nWhat it printed: backup-gateway logs {run['id']}"
         )

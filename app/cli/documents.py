@@ -14,6 +14,7 @@ fragment BackupParts on Backup {
   error { code message }
   container { id ... on Container { identifier } }
   progress { bytesRead bytesStored bytesPerSecond }
+  verification { id level state finishedAt }
 }
 """
 
@@ -31,6 +32,23 @@ fragment RestoreParts on Restore {
   container { id ... on Container { identifier } }
   instance { id hostname }
   progress { bytesDelivered bytesTotal fraction bytesPerSecond etaSeconds }
+}
+"""
+
+VERIFICATION = """
+fragment VerificationParts on Verification {
+  id
+  level
+  state
+  createdAt
+  startedAt
+  finishedAt
+  exitCode
+  error { code message }
+  backup { id }
+  container { id ... on Container { identifier } }
+  instance { id hostname }
+  progress { bytesChecked bytesTotal fraction bytesPerSecond etaSeconds }
 }
 """
 
@@ -104,6 +122,15 @@ query ShowRestore($id: ID!) {
     + RESTORE
 )
 
+SHOW_VERIFICATION = (
+    """
+query ShowVerification($id: ID!) {
+  node(id: $id) { ...VerificationParts }
+}
+"""
+    + VERIFICATION
+)
+
 NAME_NODE = """
 query NameNode($id: ID!) {
   node(id: $id) { __typename id }
@@ -125,6 +152,7 @@ query ShowLogs($id: ID!, $first: Int!, $after: String) {{
     __typename
     ... on Backup {{ {_LOGS} }}
     ... on Restore {{ {_LOGS} }}
+    ... on Verification {{ {_LOGS} }}
   }}
 }}
 """
@@ -146,7 +174,8 @@ mutation CreateBackup($container: ID!, $instance: ID, $key: String!) {{
 RESTORE_BACKUP = (
     f"""
 mutation RestoreBackup(
-  $backup: ID!, $instance: ID!, $key: String!, $other: Boolean!, $changed: Boolean!
+  $backup: ID!, $instance: ID!, $key: String!
+  $other: Boolean!, $changed: Boolean!, $safety: Boolean
 ) {{
   result: restoreBackup(
     backupId: $backup
@@ -154,6 +183,7 @@ mutation RestoreBackup(
     idempotencyKey: $key
     allowOtherContainer: $other
     acceptChangedCommand: $changed
+    safetyBackup: $safety
   ) {{
     restore {{ ...RestoreParts }}
     {_ERRORS}
@@ -210,6 +240,32 @@ mutation CancelRestore($id: ID!, $key: String!) {{
     + RESTORE
 )
 
+VERIFY_BACKUP = (
+    f"""
+mutation VerifyBackup($backup: ID!, $level: VerificationLevel!, $instance: ID, $key: String!) {{
+  result: verifyBackup(
+    backupId: $backup, level: $level, instanceId: $instance, idempotencyKey: $key
+  ) {{
+    verification {{ ...VerificationParts }}
+    {_ERRORS}
+  }}
+}}
+"""
+    + VERIFICATION
+)
+
+CANCEL_VERIFICATION = (
+    f"""
+mutation CancelVerification($id: ID!, $key: String!) {{
+  result: cancelVerification(id: $id, idempotencyKey: $key) {{
+    verification {{ ...VerificationParts }}
+    {_ERRORS}
+  }}
+}}
+"""
+    + VERIFICATION
+)
+
 FOLLOW_RESTORE = (
     """
 subscription FollowRestore($id: ID!) {
@@ -218,6 +274,68 @@ subscription FollowRestore($id: ID!) {
 """
     + RESTORE
 )
+
+_SCANS = """
+id
+name
+... on Integration {
+  reconcile {
+    running phase objects records missing mismatches orphans unfinished foreign found
+    error { code message }
+  }
+  recovery { running phase objects recovered known skipped error { code message } }
+}
+"""
+
+LIST_INTEGRATIONS = """
+query ListIntegrations($first: Int!, $after: String) {
+  hub {
+    integrations(first: $first, after: $after) {
+      nodes { id name bucket }
+      pageInfo { hasNextPage endCursor }
+    }
+  }
+}
+"""
+
+SHOW_SCANS = f"""
+query ShowScans($id: ID!) {{
+  node(id: $id) {{ ... on Integration {{ {_SCANS} }} }}
+}}
+"""
+
+RECONCILE_STORAGE = f"""
+mutation ReconcileStorage($id: ID!, $believe: Boolean!, $key: String!) {{
+  result: reconcileStorage(
+    integrationId: $id
+    believeListing: $believe
+    idempotencyKey: $key
+  ) {{
+    integration {{ {_SCANS} }}
+    {_ERRORS}
+  }}
+}}
+"""
+
+RECOVER_BACKUPS = f"""
+mutation RecoverBackups($id: ID!, $former: String, $key: String!) {{
+  result: recoverBackups(integrationId: $id, formerHubId: $former, idempotencyKey: $key) {{
+    integration {{ {_SCANS} }}
+    {_ERRORS}
+  }}
+}}
+"""
+
+LIST_DRIFT = """
+query ListDrift($first: Int!, $after: String) {
+  hub {
+    storageDrift(first: $first, after: $after) {
+      nodes { id kind detail name fileId sizeBytes foundAt backup { id } integration { name } }
+      pageInfo { hasNextPage endCursor }
+    }
+  }
+}
+"""
 
 ALL = (
     LIST_CONTAINERS,
@@ -234,5 +352,13 @@ ALL = (
     CANCEL_BACKUP,
     CANCEL_RESTORE,
     FOLLOW_RESTORE,
+    LIST_INTEGRATIONS,
+    SHOW_SCANS,
+    RECONCILE_STORAGE,
+    RECOVER_BACKUPS,
+    LIST_DRIFT,
+    SHOW_VERIFICATION,
+    VERIFY_BACKUP,
+    CANCEL_VERIFICATION,
 )
 """Every document that the commands send: a gateway that takes trusted ones only takes these."""

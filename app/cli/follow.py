@@ -28,7 +28,9 @@ SILENCE_SECONDS = 15.0
 SOCKET_TRIES = 4
 UNAUTHORISED = frozenset({4401, 4403})
 PASSING = frozenset({429, 502, 503, 504})
-ENDED = frozenset({"LIVE", "SUCCEEDED", "FAILED", "CANCELED", "SKIPPED", "DELETING", "DELETED"})
+ENDED = frozenset(
+    {"LIVE", "SUCCEEDED", "PASSED", "FAILED", "CANCELED", "SKIPPED", "DELETING", "DELETED"}
+)
 
 
 class SocketUnusable(Exception):
@@ -38,6 +40,11 @@ class SocketUnusable(Exception):
 def follow_backup(client: Client, identifier: str) -> Iterator[Json]:
     """Give the backup now and after each change, until it ended."""
     return poll(client, documents.SHOW_BACKUP, "backup", identifier)
+
+
+def follow_verification(client: Client, identifier: str) -> Iterator[Json]:
+    """Give the verification now and after each change, until it ended."""
+    return poll(client, documents.SHOW_VERIFICATION, "node", identifier)
 
 
 def follow_restore(client: Client, identifier: str) -> Iterator[Json]:

@@ -32,6 +32,18 @@ def find_container(client: Client, name: str) -> Json:
     raise NameUnclear(f"There is no container {name}; there are: {known}.")
 
 
+def find_integration(client: Client, name: str) -> Json:
+    """Find it by name or id; raises NameUnclear."""
+    known = list(client.page(documents.LIST_INTEGRATIONS, {}, "hub", "integrations"))
+    found = [one for one in known if name in {one["id"], one["name"]}]
+    if len(found) > 1:
+        raise NameUnclear(f"{len(found)} integrations are called {name}: name it by its id.")
+    if not found:
+        names = ", ".join(sorted(one["name"] for one in known)) or "none yet"
+        raise NameUnclear(f"There is no integration {name}; there are: {names}.")
+    return found[0]
+
+
 def find_instance(containers: Iterable[Json], name: str) -> tuple[Json, Json]:
     """Find a container's instance by hostname or id; raises NameUnclear."""
     found = [
@@ -70,16 +82,36 @@ def find_latest_backup(client: Client, container: Json) -> Json:
 
 
 def find_run(client: Client, name: str) -> tuple[str, str]:
-    """Find a backup or restore by its id or the end of it: its type and id; raises NameUnclear."""
+    """Find a backup, restore or verification by its id or the end of it: its type and id.
+
+    Of verifications the last one of each backup is found by the end. Raises NameUnclear.
+    """
     if len(name) > SHORT:
         node = client.execute(documents.NAME_NODE, {"id": name})["node"]
-        if node is not None and node["__typename"] in {"Backup", "Restore"}:
+        if node is not None and node["__typename"] in {"Backup", "Restore", "Verification"}:
             return node["__typename"], node["id"]
     containers = list_containers(client)
     backups = _end(client, documents.LIST_BACKUPS, "backups", name, containers)
     restores = _end(client, documents.LIST_RESTORES, "restores", name, containers)
-    run = _choose(name, "backup or restore", [*backups, *restores])
+    verifications = _end_of_verifications(client, name, containers)
+    found = [*backups, *restores, *verifications]
+    run = _choose(name, "backup, restore or verification", found)
+    if run in verifications:
+        return "Verification", run["id"]
     return ("Backup" if run in backups else "Restore"), run["id"]
+
+
+def _end_of_verifications(client: Client, name: str, containers: Iterable[Json]) -> list[Json]:
+    if len(name) < SHORTEST:
+        return []
+    return [
+        backup["verification"]
+        for container in containers
+        for backup in client.page(
+            documents.LIST_BACKUPS, {"container": container["id"]}, "container", "backups"
+        )
+        if backup["verification"] and backup["verification"]["id"].endswith(name)
+    ]
 
 
 def _end(

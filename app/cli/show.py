@@ -92,10 +92,10 @@ def print_log(entries: Iterable[Json]) -> None:
 
 def describe_run(run: Json) -> str:
     """Say in a line what became of a run."""
-    what = "Restore" if "phase" in run else "Backup"
+    what = "Restore" if "phase" in run else "Verification" if "level" in run else "Backup"
     words = [f"{what} {run['id']}: {run['state']}"]
-    if run["state"] in {"LIVE", "SUCCEEDED"}:
-        words.append(write_size(measure(run)[0] if "phase" in run else run["sizeBytes"]))
+    if run["state"] in {"LIVE", "SUCCEEDED", "PASSED"}:
+        words.append(write_size(run["sizeBytes"] if what == "Backup" else measure(run)[0]))
         words.append(f"in {write_seconds(find_duration(run))}")
     return ", ".join(filter(None, [*words, describe_error(run)]))
 
@@ -166,6 +166,8 @@ def measure(run: Json) -> tuple[int, int | None]:
     progress = run["progress"] or {}
     if "bytesDelivered" in progress:
         return progress["bytesDelivered"], progress["bytesTotal"]
+    if "bytesChecked" in progress:
+        return progress["bytesChecked"], progress["bytesTotal"]
     return progress.get("bytesRead") or 0, run.get("sizeBytes")
 
 
@@ -236,3 +238,15 @@ class LiveLine:
         if step != self._step or now - self._written >= LINE_SECONDS:
             self._console.print(f"{step}: {words}", soft_wrap=True)
             self._step, self._written = step, now
+
+
+def describe_scan(scan: Json) -> str:
+    """The numbers of a reconcile or a recovery that are not 0, and what it does now."""
+    numbers = [f"{count} {word}" for word, count in scan.items() if type(count) is int and count]
+    step = (scan["phase"] or "WAITING") if scan["running"] else "done"
+    return f"{step}: {', '.join(numbers) or 'nothing'}"
+
+
+def describe_drift(drift: Json) -> tuple[str, str, str, str]:
+    size = drift["sizeBytes"]
+    return drift["kind"], drift["detail"], "" if size is None else write_size(size), drift["name"]

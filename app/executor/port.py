@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from app.model.containers import InstanceState
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
@@ -36,7 +38,7 @@ class Execution(Protocol):
         ...
 
     async def read_stderr(self, size: int) -> bytes:
-        """The next bytes; empty at the end of the stream."""
+        """The next bytes; empty at the end of the stream, which may come with `kill` only."""
         ...
 
     async def write_stdin(self, data: bytes) -> bool:
@@ -54,7 +56,10 @@ class Execution(Protocol):
         ...
 
     async def wait(self) -> Exit:
-        """The exit status. Raises ExitUnknown where none arrived (the guard died)."""
+        """The exit status. Raises ExitUnknown where none arrived (the guard died).
+
+        The outputs must be read meanwhile: it may arrive behind them.
+        """
         ...
 
     async def kill(self) -> None:
@@ -72,8 +77,10 @@ class Execution(Protocol):
 class Executor(Protocol):
     """A place where commands run."""
 
-    async def start(self, command: Command, *, feeds_stdin: bool) -> Execution:
-        """Start a command. `feeds_stdin` False: its stdin is /dev/null.
+    async def start(self, command: Command, *, input_size: int | None) -> Execution:
+        """Start a command.
+
+        `input_size`: how many bytes will be written; None: its stdin is /dev/null.
 
         Raises ExecutorUnavailable, ExecutorNotAllowed.
         """
@@ -81,4 +88,16 @@ class Executor(Protocol):
 
     async def kill_leftovers(self, trace: Mapping[str, str | int], run_mark: str) -> None:
         """Kill what a former owner of the run left running; returns when nothing is left."""
+        ...
+
+
+class ContainerHost(Protocol):
+    """An engine that has containers."""
+
+    async def describe(self) -> str:
+        """What it is and its version. Raises ExecutorUnavailable."""
+        ...
+
+    async def state_of(self, container: str) -> InstanceState:
+        """RUNNING, PAUSED, STOPPED or GONE. Raises ExecutorUnavailable."""
         ...

@@ -30,11 +30,11 @@ class ProcessExecutor:
         self._folder = folder
         self._patience = patience
 
-    async def start(self, command: Command, *, feeds_stdin: bool) -> ProcessExecution:
+    async def start(self, command: Command, *, input_size: int | None) -> ProcessExecution:
         if sys.platform != "linux":
             raise ExecutorUnavailable("The process executor works on Linux only.")
         return await complete(
-            self._start(command, feeds_stdin=feeds_stdin), undo=ProcessExecution.aclose
+            self._start(command, feeds_stdin=input_size is not None), undo=ProcessExecution.aclose
         )
 
     async def kill_leftovers(self, trace: Mapping[str, str | int], run_mark: str) -> None:

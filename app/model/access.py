@@ -21,6 +21,7 @@ class Capability(StrEnum):
     BACK_UP = "BACK_UP"
     CANCEL = "CANCEL"
     RESTORE = "RESTORE"
+    VERIFY = "VERIFY"
     DELETE_BACKUPS = "DELETE_BACKUPS"
     DELETE_LAST_GOOD_BACKUP = "DELETE_LAST_GOOD_BACKUP"
     PIN_BACKUPS = "PIN_BACKUPS"
@@ -39,6 +40,7 @@ _OPERATOR = _VIEWER | {
     Capability.BACK_UP,
     Capability.CANCEL,
     Capability.RESTORE,
+    Capability.VERIFY,
     Capability.DELETE_BACKUPS,
     Capability.PIN_BACKUPS,
     Capability.DOWNLOAD,

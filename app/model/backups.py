@@ -104,6 +104,7 @@ class Backup:
     file_id: str | None
     size_bytes: int | None
     sha256: bytes | None
+    size_dropped: bool
     pinned: bool
     note: str | None
     storage_status: StorageStatus

@@ -25,6 +25,8 @@ LONGEST_VARIABLES_BYTES: Final = 64 * 1024
 RESERVED_VARIABLES: Final = "BACKUP_GATEWAY_"
 """The gateway finds what a run left behind by variables of its own."""
 
+_ENGINE_CONTAINER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,63})?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -72,6 +74,11 @@ class Instance:
     scratch: bool
     created_at: datetime
     removed_at: datetime | None
+    engine_id: UUID | None = None
+    engine_container: str | None = None
+    """What the engine calls it: a name, or an id."""
+    user: str | None = None
+    """As whom commands run there; None: as the image says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +91,10 @@ class NewContainer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewInstance:
-    """What `createInstance` asks for. `host` and `folder` belong to the `process` executor."""
+    """What `createInstance` asks for.
+
+    `host` belongs to the executor `process`, an engine, its container and a user to `docker`.
+    """
 
     container_id: UUID
     hostname: str
@@ -94,6 +104,9 @@ class NewInstance:
     folder: str | None
     variables: Mapping[str, str] = field(repr=False)
     scratch: bool
+    engine_id: UUID | None = None
+    engine_container: str | None = None
+    user: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +161,7 @@ def check_instance(new: NewInstance) -> None:
     check_variables(new.variables)
     match new.executor:
         case "process":
+            _refuse_engine(new)
             if new.folder is None:
                 raise InvalidInput(
                     "An instance of the executor `process` needs a folder.", path=("folder",)
@@ -156,13 +170,49 @@ def check_instance(new: NewInstance) -> None:
             if new.host is not None:
                 check_hostname(new.host, what="The host", path=("host",))
         case "docker":
-            raise InvalidInput(
-                "The executor `docker` is not available on this gateway; use `process`.",
-                code="EXECUTOR_UNAVAILABLE",
-                path=("executor",),
-            )
+            check_engine_container(new)
         case _:
-            raise InvalidInput("There is no such executor; use `process`.", path=("executor",))
+            raise InvalidInput(
+                "There is no such executor; use `process` or `docker`.", path=("executor",)
+            )
+
+
+def _refuse_engine(new: NewInstance) -> None:
+    """An instance of the executor `process` has nothing of an engine. Raises InvalidInput."""
+    for value, name in (
+        (new.engine_id, "engineId"),
+        (new.engine_container, "engineContainer"),
+        (new.user, "user"),
+    ):
+        if value is not None:
+            raise InvalidInput(f"`{name}` belongs to the executor `docker`.", path=(name,))
+
+
+def check_engine_container(new: NewInstance) -> None:
+    """Raise InvalidInput where this names no container of an engine."""
+    if new.engine_id is None:
+        raise InvalidInput(
+            "An instance of the executor `docker` needs an engine; make one by `createEngine`.",
+            path=("engineId",),
+        )
+    if new.engine_container is None or not _ENGINE_CONTAINER.fullmatch(new.engine_container):
+        raise InvalidInput(
+            "An instance of the executor `docker` needs the container's name or id on its engine.",
+            path=("engineContainer",),
+        )
+    if new.host is not None:
+        raise InvalidInput("The host is that of the engine; leave it out.", path=("host",))
+    if new.user is not None and not _USER.fullmatch(new.user):
+        raise InvalidInput("The user is a name or number, or user:group.", path=("user",))
+    if new.folder is not None:
+        check_working_folder(new.folder)
+
+
+def check_working_folder(folder: str) -> None:
+    """A folder in a container. Raises InvalidInput."""
+    if not folder.startswith("/"):
+        raise InvalidInput("The folder in a container begins with a slash.", path=("folder",))
+    check_line(folder, what="The folder", path=("folder",), longest=LONGEST_FOLDER_BYTES)
 
 
 def check_state(state: InstanceState) -> None:

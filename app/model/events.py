@@ -44,7 +44,9 @@ MEANINGS: Final[Mapping[EventKind, str]] = MappingProxyType(
         EventKind.SUSPECT_LISTING: "a listing of a bucket was not believed; nothing was changed",
         EventKind.NOT_THE_OWNER: "another database owns the bucket; nothing is deleted there",
         EventKind.OWNER_AGAIN: "the bucket is this database's again; what waited is deleted",
-        EventKind.INTEGRATION_FAILED: "a connection to Backblaze B2 does not work",
+        EventKind.INTEGRATION_FAILED: (
+            "a connection to Backblaze B2 does not work, or was not reached for 10 minutes"
+        ),
         EventKind.INTEGRATION_RECOVERED: "a connection to Backblaze B2 works again",
         EventKind.RECLAIM_STUCK: "an object could not be removed for a long time",
         EventKind.RECLAIM_SETTLED: "an object that was stuck is gone at last",

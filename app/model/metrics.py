@@ -27,7 +27,13 @@ class Metrics:
     """Of kinds that succeeded within a week."""
     waiting: Mapping[str, Waiting]
     """Work by its name: queue, reclaims, webhooks."""
+    scheduled: int
+    """Containers that make backups by themselves."""
+    overdue: Waiting
+    """Of those, the ones whose backup did not come in time; `oldest`: since when."""
+    drifts: Mapping[str, int]
+    """Where buckets and records disagree now, by kind."""
     integrations: Mapping[str, int]
-    """By state."""
+    """By state; UNREACHABLE: LIVE, and people were told that B2 cannot be reached."""
     events: Mapping[str, int]
     """Of the last day, by kind."""

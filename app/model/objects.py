@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ FORMAT_VERSION = 1
 CHUNK_BYTES = 4 * 1024 * 1024
 """Each chunk of this many bytes of an object has a SHA-256 of its own, whatever its parts are."""
 HASH_BYTES = 32
+TOKEN_BYTES = 4
 MANIFEST_SUFFIX = ".json"
 MANIFEST_CONTENT_TYPE = "application/json"
 
@@ -24,6 +26,7 @@ LARGEST_MANIFEST = 64 * 1024 * 1024
 
 _MB = 1_000_000
 _PLACES_BELOW_PREFIX = 4
+_TRY = re.compile(r"(?P<backup>.{36})(-(?P<token>[0-9a-f]{8}))?-(?P<epoch>[0-9]+)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,18 +64,25 @@ class PartPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackupPlace:
-    """Whose backup an object is; `epoch` makes its name unique to one try of the run."""
+    """Whose backup an object is, and of which try of its run.
+
+    Copies of one database count the same epochs; the token, made for one try alone, tells them
+    apart. So whatever bears the name of a try is that try's own.
+    """
 
     installation_id: UUID
     hub_id: UUID
     container_id: UUID
     backup_id: UUID
+    token: str | None
+    """8 hexadecimal digits; None in names that were given before there were tokens."""
     epoch: int
 
     def object_name(self, prefix: str) -> str:
-        """`<prefix>/<installation>/<hub>/<container>/<backup>-<epoch>`."""
+        """`<prefix>/<installation>/<hub>/<container>/<backup>-<token>-<epoch>`."""
         place = f"{self.installation_id}/{self.hub_id}/{self.container_id}"
-        return below(prefix, f"{place}/{self.backup_id}-{self.epoch}")
+        token = "" if self.token is None else f"-{self.token}"
+        return below(prefix, f"{place}/{self.backup_id}{token}-{self.epoch}")
 
     def file_info(self) -> dict[str, str]:
         """Give the headers that an object carries from its start: nothing known only at its end."""
@@ -101,16 +111,17 @@ def parse_object_name(prefix: str, name: str) -> BackupPlace | None:
     segments = name.removeprefix(root).split("/")
     if not name.startswith(root) or len(segments) != _PLACES_BELOW_PREFIX:
         return None
-    backup, _, epoch = segments[3].rpartition("-")
-    if not (epoch.isascii() and epoch.isdigit()):
+    of_try = _TRY.fullmatch(segments[3])
+    if of_try is None:
         return None
     try:
         place = BackupPlace(
             installation_id=UUID(segments[0]),
             hub_id=UUID(segments[1]),
             container_id=UUID(segments[2]),
-            backup_id=UUID(backup),
-            epoch=int(epoch),
+            backup_id=UUID(of_try["backup"]),
+            token=of_try["token"],
+            epoch=int(of_try["epoch"]),
         )
     except ValueError:
         return None
@@ -157,6 +168,7 @@ class Manifest:
             "hub": str(self.place.hub_id),
             "container": str(self.place.container_id),
             "backup": str(self.place.backup_id),
+            "token": self.place.token,
             "epoch": self.place.epoch,
             "objectName": self.object_name,
             "fileId": self.file_id,
@@ -196,6 +208,8 @@ def parse_manifest(data: bytes) -> Manifest:
         manifest = _parse_document(document)
     except (ValueError, KeyError, TypeError, OverflowError, binascii.Error):
         raise ObjectMismatch("The manifest cannot be read.") from None
+    if not f"/{manifest.object_name}".endswith(f"/{manifest.place.object_name('')}"):
+        raise ObjectMismatch("The manifest's object has the name of another backup.")
     chunks = -(-manifest.size // CHUNK_BYTES)
     if len(manifest.sha256) != HASH_BYTES or len(manifest.chunk_hashes) != chunks * HASH_BYTES:
         raise ObjectMismatch("The manifest's hashes do not fit its size.")
@@ -212,6 +226,7 @@ def _parse_document(document: Mapping[str, Any]) -> Manifest:
             hub_id=UUID(_text(document["hub"])),
             container_id=UUID(_text(document["container"])),
             backup_id=UUID(_text(document["backup"])),
+            token=_optional_text(document.get("token")),
             epoch=_count(document["epoch"]),
         ),
         object_name=_text(document["objectName"]),

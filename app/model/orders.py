@@ -9,9 +9,11 @@ from uuid import UUID
 from app.model.backups import Backup
 from app.model.containers import Container, Instance
 from app.model.integrations import StorageAccess
+from app.model.objects import BackupPlace
 from app.model.policies import BackupPolicy
 from app.model.restores import Restore
 from app.model.runs import LogStream, Run
+from app.model.verifications import Verification
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +37,8 @@ class ClaimedRun:
     """A run that this worker holds the lease of. `leftover` must be killed before it is started."""
 
     run: Run
-    instance: Instance
+    instance: Instance | None
+    """None: the run needs none."""
     leftover: Leftover | None
 
 
@@ -49,9 +52,21 @@ class SaveOrder:
     """The policy as it is now, for the manifest; None where it was removed since."""
     variables: Mapping[str, str] = field(repr=False)
     storage: StorageAccess
-    installation_id: UUID
+    place: BackupPlace
     object_name: str
     min_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredObject:
+    """What a LIVE backup has in its bucket, and the hashes of exactly these bytes."""
+
+    name: str
+    file_id: str
+    size_bytes: int
+    sha256: bytes
+    chunk_hashes: bytes
+    """SHA-256 of each 4 MiB chunk, joined."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,10 +77,28 @@ class RestoreOrder:
     instance: Instance
     variables: Mapping[str, str] = field(repr=False)
     storage: StorageAccess
-    file_id: str
-    size_bytes: int
-    sha256: bytes
-    chunk_hashes: bytes
+    object: StoredObject
+    safety_timeout: timedelta
+    """How long saving the target first may take; zero where it is not saved."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerificationOrder:
+    """`run.command` reads the object: the check of a READABLE one, else the restore command."""
+
+    run: Run
+    verification: Verification
+    backup: Backup
+    instance: Instance | None
+    """None: the level is STORED, and no command runs."""
+    restore: Restore | None
+    """The restore that proves a RESTORABLE one."""
+    variables: Mapping[str, str] = field(repr=False)
+    storage: StorageAccess
+    object: StoredObject
+
+
+Order = SaveOrder | RestoreOrder | VerificationOrder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
 from app.errors import InvalidInput
 from app.model.retention import Retention, check_retention
-from app.model.schedules import Schedule, check_schedule
+from app.model.schedules import InstanceSelection, Schedule, check_schedule
 from app.model.texts import check_command
 from app.model.verifications import VerificationPlan, check_verification_plan
 
@@ -21,11 +20,6 @@ DEFAULT_TIME_ZONE: Final = "UTC"
 DEFAULT_OVERDUE_AFTER: Final = timedelta(hours=1)
 MIN_OVERDUE_AFTER: Final = timedelta(minutes=1)
 MAX_OVERDUE_AFTER: Final = timedelta(days=30)
-
-
-class InstanceSelection(StrEnum):
-    EACH = "EACH"
-    FIRST_RUNNING = "FIRST_RUNNING"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,6 +69,10 @@ class Restore:
     container_id: UUID
     instance_id: UUID
     backup_id: UUID
+    safety_backup_id: UUID | None
+    """The save of the instance that comes first, or came."""
+    check_command: str | None
+    """Runs in the instance after the restore command, and decides with it."""
     state: RestoreState
     trigger: RestoreTrigger
     phase: RestorePhase

@@ -1,4 +1,4 @@
-"""A run: a backup or restore being carried out; it has an owner, an epoch, a deadline, a log."""
+"""A run: a backup, restore or verification being carried out, with owner, epoch, deadline, log."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,6 +37,7 @@ class Run:
     kind: RunKind
     container_id: UUID
     instance_id: UUID | None
+    """None: it needs none, or it is carried out under the lease of `carried_by`."""
     place: str
     command: str
     timeout: timedelta
@@ -52,6 +53,7 @@ class Run:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    carried_by: UUID | None
 
 
 def run_mark(run_id: UUID, epoch: int) -> str:
@@ -60,11 +62,16 @@ def run_mark(run_id: UUID, epoch: int) -> str:
 
 
 ANYWHERE = "anywhere"
+CARRIED = "carried"
+"""No worker claims such a run by itself: it goes with the one that carries it."""
 
 
-def place_of(executor: str, host: str | None) -> str:
-    """Where an instance's runs are carried out: only workers that reach the place claim them."""
-    return f"host:{host}" if executor == "process" and host else ANYWHERE
+def place_of(host: str | None) -> str:
+    """Where an instance's runs are carried out: only workers that reach the place claim them.
+
+    `host`: the only one from where it is reached; None: it is an engine that any worker reaches.
+    """
+    return f"host:{host}" if host else ANYWHERE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

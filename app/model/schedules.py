@@ -1,9 +1,10 @@
 """Schedules: when backups are due, through every change of the clock; overdue; size drops."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from hashlib import sha256
 from itertools import islice
 from typing import Final
@@ -12,11 +13,22 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
-from app.errors import InvalidInput
+from app.errors import (
+    GatewayError,
+    InstanceNotRunning,
+    IntegrationNotLive,
+    InvalidInput,
+    NoInstanceRunning,
+    PreviousRunGoing,
+)
+from app.model.containers import InstanceState
+from app.model.integrations import IntegrationState
+from app.model.runs import ANYWHERE, RunKind, place_of
 
 MOST_JITTER: Final = timedelta(minutes=5)
 LONGEST_CRON: Final = 200
-MOST_NEXT_RUNS: Final = 100
+MOST_NEXT_RUNS: Final = 25
+DEFAULT_NEXT_RUNS: Final = 5
 FIELDS: Final = 5
 WORDS: Final = {
     "@yearly": "0 0 1 1 *",
@@ -35,12 +47,88 @@ _SECOND = timedelta(seconds=1)
 _SOME_MOMENT = datetime(2024, 1, 1)  # noqa: DTZ001 - cron is about what clocks on the wall show
 
 
+class InstanceSelection(StrEnum):
+    EACH = "EACH"
+    FIRST_RUNNING = "FIRST_RUNNING"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
     """A cron expression as it was written, and the IANA time zone whose clock it is read by."""
 
     cron: str
     time_zone: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleState:
+    """A schedule that is enabled."""
+
+    due_at: datetime
+    """By the cron expression."""
+    next_at: datetime
+    """The same and its jitter: when backups are made. Past: no worker has taken it yet."""
+    overdue_since: datetime | None
+
+    def next_runs(self, schedule: Schedule, count: int) -> list[datetime]:
+        """When backups are made next; the first one is `next_at`."""
+        later = self.next_at - self.due_at
+        following = next_dues(schedule, self.due_at, count - 1)
+        return [self.next_at, *(due + later for due in following)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueSchedule:
+    """A schedule whose time has come, with what decides about its backups."""
+
+    container_id: UUID
+    hub_id: UUID
+    next_at: datetime
+    last_duration: timedelta | None
+    schedule: Schedule
+    instances: InstanceSelection
+    overdue_after: timedelta
+    integration_name: str
+    integration_state: IntegrationState
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """An instance that may be saved, and what goes on in it."""
+
+    instance_id: UUID
+    hostname: str
+    state: InstanceState
+    executor: str
+    host: str | None
+    open_kind: RunKind | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a due time makes for one instance: a run, or a record of why there is none."""
+
+    id: UUID
+    hub_id: UUID
+    container_id: UUID
+    target: Target | None
+    """None: the container has no instance at all."""
+    error: GatewayError | None
+    """Why nothing is run: a PreviousRunGoing is SKIPPED, everything else FAILED."""
+
+    @property
+    def instance_id(self) -> UUID | None:
+        return None if self.target is None else self.target.instance_id
+
+    @property
+    def hostname(self) -> str:
+        return "" if self.target is None else self.target.hostname
+
+    @property
+    def place(self) -> str:
+        target = self.target
+        return ANYWHERE if target is None else place_of(target.host)
 
 
 def check_schedule(cron: str | None, time_zone: str, *, path: tuple[str, ...]) -> None:
@@ -56,6 +144,14 @@ def check_schedule(cron: str | None, time_zone: str, *, path: tuple[str, ...]) -
             raise InvalidInput(
                 "The cron expression is never due; give days that exist.", path=place
             ) from None
+
+
+def check_next_runs(count: int) -> None:
+    """Raise InvalidInput for more than are worth a look, and for none."""
+    if not 1 <= count <= MOST_NEXT_RUNS:
+        raise InvalidInput(
+            f"`first` is {count}; it must be between 1 and {MOST_NEXT_RUNS}.", path=("first",)
+        )
 
 
 def due_after(schedule: Schedule, after: datetime) -> datetime:
@@ -110,6 +206,34 @@ def is_size_drop(size: int, former: Sequence[int]) -> bool:
     return 4 * size < twice
 
 
+def plan_due(
+    due: DueSchedule, targets: Sequence[Target], new_id: Callable[[], UUID]
+) -> list[Outcome]:
+    """What a due time makes; never nothing. The targets are those of the container, by hostname.
+
+    Stopped and paused instances are left out as long as another one runs: somebody wants them so.
+    One that is UNREACHABLE should be saved and cannot be: that is a failed backup.
+    """
+
+    def outcome(target: Target | None, error: GatewayError | None) -> Outcome:
+        return Outcome(
+            id=new_id(),
+            hub_id=due.hub_id,
+            container_id=due.container_id,
+            target=target,
+            error=error,
+        )
+
+    running = [target for target in targets if target.state is InstanceState.RUNNING]
+    wanted = running[:1]
+    if due.instances is InstanceSelection.EACH:
+        reachable = {InstanceState.RUNNING, InstanceState.UNREACHABLE}
+        wanted = [target for target in targets if target.state in reachable]
+    if not running and not wanted:
+        return [outcome(next(iter(targets), None), NoInstanceRunning())]
+    return [outcome(target, _obstacle(due, target)) for target in wanted]
+
+
 def _expand(cron: str, *, path: tuple[str, ...]) -> str:
     """The five fields that it stands for. Raises InvalidInput."""
     if len(cron) > LONGEST_CRON or not cron.isascii():
@@ -132,6 +256,20 @@ def _expand(cron: str, *, path: tuple[str, ...]) -> str:
             path=path,
         )
     return " ".join(fields)
+
+
+def _obstacle(due: DueSchedule, target: Target) -> GatewayError | None:
+    if due.integration_state is not IntegrationState.LIVE:
+        return IntegrationNotLive(
+            f"The integration {due.integration_name} is {due.integration_state}, not LIVE."
+        )
+    if target.state is not InstanceState.RUNNING:
+        return InstanceNotRunning(f"The instance {target.hostname} is {target.state}, not RUNNING.")
+    if target.open_kind is not None:
+        return PreviousRunGoing(
+            f"The previous {target.open_kind.lower()} in the instance has not ended yet."
+        )
+    return None
 
 
 def _explain(fault: str) -> str:
@@ -182,7 +320,7 @@ def _first_moment(zone: ZoneInfo, wall: datetime) -> datetime:
 
 
 def _due_by_hours(expression: str, zone: ZoneInfo, after: datetime) -> datetime:
-    start, is_included = after, False
+    start, is_included = after.astimezone(UTC), False
     while True:
         offset = _offset(zone, start)
         wall = (start + offset).replace(tzinfo=None)

@@ -1,4 +1,4 @@
-"""Leases: who carries out a run in an instance, by the database's clock and by the worker's own.
+"""Leases: who carries out a run, by the database's clock and by the worker's own.
 
 A lease excludes, fences and lets others take over without a connection for each run. The functions
 only move it; whether a run may be claimed or taken over is decided above.
@@ -23,13 +23,18 @@ _SQL = load("workers_leases")
 
 async def take(  # noqa: PLR0917 - the row, column by column
     connection: Connection,
-    instance_id: UUID,
+    instance_id: UUID | None,
     run_id: UUID,
     epoch: int,
     owner: str,
     ttl: timedelta,
 ) -> bool:
-    """Take the instance for a run's epoch. False: somebody holds it, the same run included."""
+    """Take the instance for a run's epoch; None: it needs none, and its lease is its own.
+
+    False: somebody holds it, the same run included.
+    """
+    if instance_id is None:
+        return bool(await connection.fetchval(_SQL["take_run"], run_id, epoch, owner, ttl))
     return bool(await connection.fetchval(_SQL["take"], instance_id, run_id, epoch, owner, ttl))
 
 
@@ -46,8 +51,12 @@ async def renew(
     return frozenset(row["run_id"] for row in rows)
 
 
-async def let_go(connection: Connection, instance_id: UUID, run_id: UUID, epoch: int) -> bool:
+async def let_go(
+    connection: Connection, instance_id: UUID | None, run_id: UUID, epoch: int
+) -> bool:
     """Free the instance. False: it was not this run's and epoch's any more."""
+    if instance_id is None:
+        return bool(await connection.fetchval(_SQL["let_go_run"], run_id, epoch))
     return bool(await connection.fetchval(_SQL["let_go"], instance_id, run_id, epoch))
 
 

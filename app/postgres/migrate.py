@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 
 from app.errors import StartError
-from app.postgres.pool import Connection, connect_patiently
+from app.postgres.pool import Connection, Database, connect_patiently
 from app.postgres.statements import DB
 
 MIGRATIONS = DB / "migrations"
@@ -60,6 +60,22 @@ async def migrate(
         raise StartError(f"The database cannot be migrated: {error}") from error
     finally:
         await connection.close()
+
+
+async def check_migrated(database: Database) -> None:
+    """Raise StartError where the database lacks our tables, or what was added to them last."""
+    async with database.connection() as connection:
+        if await connection.fetchval("select to_regclass('migrations')") is None:
+            raise StartError("The database has no tables yet: run `backup-gateway migrate` first.")
+        # Owners may read what was applied; the roles of programs need not.
+        if not await connection.fetchval("select has_table_privilege('migrations', 'select')"):
+            return
+        done = {row["name"] for row in await connection.fetch("select name from migrations")}
+    if missing := list_migrations().keys() - done:
+        raise StartError(
+            f"The database lacks {len(missing)} migrations of this program, {min(missing)} first:"
+            " run `backup-gateway migrate`."
+        )
 
 
 def list_migrations(folder: Path = MIGRATIONS) -> dict[str, Path]:

@@ -6,7 +6,7 @@ started again whenever its connection fails; what runs meanwhile is not touched 
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
@@ -32,12 +32,24 @@ _DEQUEUE: Final = timedelta(seconds=2)
 _NO_ROOM: Final = timedelta(seconds=1)
 _DATABASE_AWAY: Final = timedelta(seconds=2)
 _ANSWER_SECONDS: Final = 10
+# The last one is what asyncpg says where a connection that tasks share breaks in the middle.
+_BROKEN: Final = (
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
 _LONGEST_PAUSE: Final = 2.0
 
 # Not the library's own statement, which writes three rows; nobody reads its log of what was queued.
 _ENQUEUE: Final = """
 insert into pgqueuer (priority, entrypoint, payload, execute_after, status)
 values (0, $1, $2, now() + $3::interval, 'queued')
+"""
+_ENQUEUE_ALL: Final = """
+insert into pgqueuer (priority, entrypoint, payload, execute_after, status)
+select 0, told.place, told.payload, now(), 'queued'
+from unnest($1::text[], $2::bytea[]) as told (place, payload)
 """
 _ENQUEUE_ONCE: Final = """
 insert into pgqueuer (priority, entrypoint, payload, dedupe_key, status)
@@ -64,6 +76,13 @@ async def enqueue(
 ) -> None:
     """Have a worker of the place look at the run, once the transaction has committed."""
     await connection.execute(_ENQUEUE, place, run_id.bytes, delay)
+
+
+async def enqueue_all(connection: Connection, told: Sequence[tuple[str, UUID]]) -> None:
+    """The same for many runs, each with its place."""
+    if told:
+        places, ids = zip(*told, strict=True)
+        await connection.execute(_ENQUEUE_ALL, places, [id.bytes for id in ids])
 
 
 async def enqueue_once(connection: Connection, place: str, run_id: UUID) -> None:
@@ -163,7 +182,7 @@ class Consumer:
                 started = asyncio.get_running_loop().time()
                 try:
                     await self._consume(handlers)
-                except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                except _BROKEN as error:
                     _log.warning("queue_unavailable", error=str(error) or type(error).__name__)
                 if asyncio.get_running_loop().time() - started > _LONGEST_PAUSE:
                     pause = 0.1
@@ -283,7 +302,7 @@ class _Loop:
             )
         except PgqException as error:
             return ConnectionError(f"the queue's listener failed: {type(error).__name__}")
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except _BROKEN as error:
             return error
         return None
 

@@ -159,6 +159,7 @@ def _backup(row: asyncpg.Record) -> Backup:
         file_id=row["file_id"],
         size_bytes=row["size_bytes"],
         sha256=row["sha256"],
+        size_dropped=row["size_dropped"],
         pinned=row["pinned"],
         note=row["note"],
         storage_status=StorageStatus(row["storage_status"]),

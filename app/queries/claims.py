@@ -63,14 +63,19 @@ async def find(connection: Connection, run_id: UUID) -> Belonging | None:
 
 async def lock(connection: Connection, run_id: UUID) -> LockedRun | None:
     row = await connection.fetchrow(_SQL["lock"], run_id)
-    if row is None:
-        return None
-    return LockedRun(
-        run=_run(row),
-        started_epoch=row["started_epoch"],
-        is_due=row["due"],
-        is_late=row["late"],
-    )
+    return None if row is None else _locked(row)
+
+
+async def lock_carried(connection: Connection, run_id: UUID) -> LockedRun | None:
+    """The open run that this locked one carries."""
+    row = await connection.fetchrow(_SQL["lock_carried"], run_id)
+    return None if row is None else _locked(row)
+
+
+async def lock_if_free(connection: Connection, run_id: UUID) -> LockedRun | None:
+    """None also where somebody else has it: a worker that was paused may keep it for long."""
+    row = await connection.fetchrow(_SQL["lock_if_free"], run_id)
+    return None if row is None else _locked(row)
 
 
 async def count_going(connection: Connection, hub_id: UUID) -> int:
@@ -83,8 +88,14 @@ async def put_off(connection: Connection, run_id: UUID, delay: timedelta) -> Non
     await connection.execute(_SQL["put_off"], run_id, delay)
 
 
-async def lock_lease(connection: Connection, instance_id: UUID) -> LockedLease | None:
-    row = await connection.fetchrow(_SQL["lock_lease"], instance_id)
+async def lock_lease(
+    connection: Connection, instance_id: UUID | None, run_id: UUID
+) -> LockedLease | None:
+    """The lease of an instance, or of a run that needs none. None: there was none so far."""
+    if instance_id is None:
+        row = await connection.fetchrow(_SQL["lock_lease_of_run"], run_id)
+    else:
+        row = await connection.fetchrow(_SQL["lock_lease"], instance_id)
     if row is None:
         return None
     return LockedLease(run_id=row["run_id"], is_alive=row["alive"], leftover=row["leftover"])
@@ -100,6 +111,11 @@ async def keep_leftover(
 
 async def claim(connection: Connection, run_id: UUID, owner: str) -> None:
     await connection.execute(_SQL["claim"], run_id, owner)
+
+
+async def carry(connection: Connection, id: UUID, carrier: Run) -> None:
+    """Let a new run that another one carries begin in that one's epoch."""
+    await connection.execute(_SQL["carry"], id, carrier.epoch, carrier.owner)
 
 
 async def record_trace(
@@ -196,6 +212,15 @@ async def _write(connection: Connection, name: str, *arguments: object) -> bool:
     return await connection.fetchval(_SQL[name], *arguments) is not None
 
 
+def _locked(row: asyncpg.Record) -> LockedRun:
+    return LockedRun(
+        run=_run(row),
+        started_epoch=row["started_epoch"],
+        is_due=row["due"],
+        is_late=row["late"],
+    )
+
+
 def _run(row: asyncpg.Record) -> Run:
     return Run(
         id=row["id"],
@@ -217,4 +242,5 @@ def _run(row: asyncpg.Record) -> Run:
         created_at=row["created_at"],
         started_at=row["started_at"],
         finished_at=row["finished_at"],
+        carried_by=row["carried_by"],
     )

@@ -120,6 +120,9 @@ async def create(
         sorted(new.variables),
         sealed_variables,
         new.scratch,
+        new.engine_id,
+        new.engine_container,
+        new.user,
     )
 
 
@@ -191,6 +194,9 @@ def _read(row: asyncpg.Record) -> Instance:
         executor=row["executor"],
         host=row["host"],
         folder=row["folder"],
+        engine_id=row["engine_id"],
+        engine_container=row["engine_container"],
+        user=row["command_user"],
         variable_names=tuple(row["variable_names"]),
         scratch=row["scratch"],
         created_at=row["created_at"],

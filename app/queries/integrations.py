@@ -43,6 +43,16 @@ class DueCheck:
     version: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedCheck:
+    """An integration for the end of its check."""
+
+    integration: Integration
+    version: datetime
+    unreachable_told: bool
+    """People were told that B2 cannot be reached."""
+
+
 async def get(connection: Connection, hub_id: UUID, id: UUID) -> Integration | None:
     return await _one(connection, "get", hub_id, id)
 
@@ -188,10 +198,14 @@ async def sample(connection: Connection, id: UUID) -> tuple[str, str] | None:
     return None if row is None else (row["file_id"], row["object_name"])
 
 
-async def lock_check(connection: Connection, id: UUID) -> tuple[Integration, datetime] | None:
-    """For workers: the row and the version of its check."""
+async def lock_check(connection: Connection, id: UUID) -> LockedCheck | None:
+    """For workers: nobody else changes it until the transaction ends."""
     row = await connection.fetchrow(_WORKERS["lock"], id)
-    return None if row is None else (_read(row), row["check_at"])
+    if row is None:
+        return None
+    return LockedCheck(
+        integration=_read(row), version=row["check_at"], unreachable_told=row["unreachable_told"]
+    )
 
 
 async def lock_place(connection: Connection, integration: Integration) -> None:
@@ -228,9 +242,36 @@ async def fail_check(
     state: IntegrationState,
     drop_next_key: bool,
     again_in: timedelta,
-) -> None:
-    """For workers: it does not work, or not by its new key."""
-    await connection.execute(_WORKERS["fail"], id, code, message, state, drop_next_key, again_in)
+    unreachable: bool,
+    told_after: timedelta,
+) -> bool:
+    """For workers: it does not work, or not by its new key.
+
+    True: it was unreachable at every check for so long, and nobody was told.
+    """
+    return bool(
+        await connection.fetchval(
+            _WORKERS["fail"],
+            id,
+            code,
+            message,
+            state,
+            drop_next_key,
+            again_in,
+            unreachable,
+            told_after,
+        )
+    )
+
+
+async def told_unreachable(connection: Connection, id: UUID) -> None:
+    """For workers: people were told."""
+    await connection.execute(_WORKERS["told_unreachable"], id)
+
+
+async def check_soon(connection: Connection, id: UUID) -> bool:
+    """For workers: check it now. False: a check is due soon anyway, or somebody has the row."""
+    return await connection.fetchval(_WORKERS["check_soon"], id) is not None
 
 
 def _bounds(window: Window) -> tuple[datetime, UUID, datetime, UUID]:

@@ -26,6 +26,8 @@ async def read(connection: Connection) -> Metrics:
     for kind in RunKind:
         if (at := await connection.fetchval(_SQL["last_success"], kind)) is not None:
             last[kind] = at
+    late = await connection.fetchrow(_SQL["overdue"])
+    assert late is not None
     return Metrics(
         now=await connection.fetchval("select now()"),
         open_runs=open_runs,
@@ -35,6 +37,9 @@ async def read(connection: Connection) -> Metrics:
             row["work"]: Waiting(count=row["waiting"], oldest=row["oldest"])
             for row in await connection.fetch(_SQL["waiting_work"])
         },
+        scheduled=late["scheduled"],
+        overdue=Waiting(count=late["waiting"], oldest=late["oldest"]),
+        drifts={row["kind"]: row["drifts"] for row in await connection.fetch(_SQL["drifts"])},
         integrations={
             row["state"]: row["integrations"]
             for row in await connection.fetch(_SQL["integrations"])

@@ -78,6 +78,14 @@ async def begin_turn(
     await connection.execute(_WORKERS["begin_turn"], integration_id, token, within)
 
 
+async def renew_turn(
+    connection: Connection, integration_id: UUID, token: UUID, within: timedelta
+) -> bool:
+    """False: the turn is over."""
+    row = await connection.fetchrow(_WORKERS["renew_turn"], integration_id, token, within)
+    return row is not None
+
+
 async def issue(connection: Connection, integration_id: UUID, token: UUID, mark: UUID) -> bool:
     """Know a mark before it is in the bucket. False: the turn is over."""
     row = await connection.fetchrow(_WORKERS["issue"], integration_id, token, mark, MARKS_KEPT)
@@ -104,8 +112,10 @@ async def stop(
     token: UUID | None,
     again_in: timedelta,
     because: str,
-) -> None:
-    await connection.execute(_WORKERS["stop"], integration_id, token, again_in, because)
+) -> bool:
+    """False: the turn is over, and what it found may be so, too."""
+    row = await connection.fetchrow(_WORKERS["stop"], integration_id, token, again_in, because)
+    return row is not None
 
 
 async def end_turn(connection: Connection, integration_id: UUID, token: UUID) -> None:

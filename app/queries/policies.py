@@ -5,9 +5,9 @@ from uuid import UUID
 
 import asyncpg
 
-from app.model.policies import BackupPolicy, InstanceSelection, NewPolicy
+from app.model.policies import BackupPolicy, NewPolicy
 from app.model.retention import Retention
-from app.model.schedules import Schedule
+from app.model.schedules import InstanceSelection, Schedule
 from app.model.verifications import VerificationLevel, VerificationPlan
 from app.postgres.pool import Connection
 from app.postgres.statements import load

@@ -169,6 +169,8 @@ def _restore(row: asyncpg.Record) -> Restore:
         container_id=row["container_id"],
         instance_id=row["instance_id"],
         backup_id=row["backup_id"],
+        safety_backup_id=row["safety_backup_id"],
+        check_command=row["check_command"],
         state=RestoreState(row["state"]),
         trigger=RestoreTrigger(row["trigger"]),
         phase=RestorePhase(row["phase"]),

@@ -55,6 +55,22 @@ async def take_due(
     return [(row["hub_id"], row["container_id"]) for row in rows]
 
 
+async def put_off(
+    connection: Connection, hub_id: UUID, container_id: UUID, again_in: timedelta
+) -> None:
+    await connection.execute(_WORKERS_SQL["put_off"], hub_id, container_id, again_in)
+
+
+async def put_off_bucket(connection: Connection, integration_id: UUID, again_in: timedelta) -> None:
+    await connection.execute(_WORKERS_SQL["put_off_bucket"], integration_id, again_in)
+
+
+async def buckets(connection: Connection, hub_id: UUID, ids: Collection[UUID]) -> dict[UUID, UUID]:
+    """The integrations in whose buckets these backups are."""
+    rows = await connection.fetch(_SQL["buckets"], hub_id, list(ids))
+    return {row["id"]: row["integration_id"] for row in rows}
+
+
 async def look_again(
     connection: Connection, hub_id: UUID, container_id: UUID, at: datetime | None
 ) -> None:

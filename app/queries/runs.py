@@ -1,23 +1,21 @@
-"""Writes of runs and of what they make: the only place where a backup or a restore moves."""
+"""Writes of runs and of what they make: the only place where their states move."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
 from uuid import UUID
 
-from app.model import backups, restores
+from app.model import backups, restores, verifications
 from app.model.backups import BackupState, BackupTrigger, StoredBackup
-from app.model.objects import MANIFEST_SUFFIX, Manifest
+from app.model.objects import MANIFEST_SUFFIX
 from app.model.policies import MAX_TIMEOUT
 from app.model.restores import RestoreState, RestoreTrigger
 from app.model.runs import Requester, RunError, RunKind
+from app.model.verifications import VerificationLevel, VerificationState
 from app.postgres.pool import Connection
 from app.postgres.statements import load
 
 _SQL = load("runs")
-RECOVERY: Final = "recovery"
-"""Who asked for the run of a backup whose record was rebuilt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,12 +25,15 @@ class NewRun:
     id: UUID
     kind: RunKind
     container_id: UUID
-    instance_id: UUID
+    instance_id: UUID | None
+    """None: it needs no instance, or `carried_by` holds it."""
     place: str
     command: str
     timeout: timedelta
     start_within: timedelta
     requested_by: Requester
+    carried_by: UUID | None = None
+    """The run under whose lease it is carried out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,16 +57,18 @@ class NewRestore:
     backup_id: UUID
     trigger: RestoreTrigger
     bytes_total: int
+    safety_backup_id: UUID | None = None
+    check_command: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RecoveredBackup:
-    """A backup of which only object and manifest were left, and where its record belongs."""
-
+class NewVerification:
+    id: UUID
     container_id: UUID
-    integration_id: UUID
-    manifest: Manifest
-    manifest_file_id: str
+    instance_id: UUID | None
+    backup_id: UUID
+    level: VerificationLevel
+    bytes_total: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +86,8 @@ class LockedBackup:
 
 async def create_run(connection: Connection, hub_id: UUID, new: NewRun) -> bool:
     """Queue a run. False: another one is open in the instance."""
-    await connection.execute(_SQL["make_lease"], hub_id, new.instance_id)
+    if new.instance_id is not None:
+        await connection.execute(_SQL["make_lease"], hub_id, new.instance_id)
     created = await connection.fetchval(
         _SQL["create_run"],
         hub_id,
@@ -98,6 +102,7 @@ async def create_run(connection: Connection, hub_id: UUID, new: NewRun) -> bool:
         new.requested_by.kind,
         new.requested_by.id,
         new.requested_by.name,
+        new.carried_by,
     )
     return created is not None
 
@@ -128,50 +133,22 @@ async def create_restore(connection: Connection, hub_id: UUID, new: NewRestore) 
         new.backup_id,
         new.trigger,
         new.bytes_total,
+        new.safety_backup_id,
+        new.check_command,
     )
 
 
-async def recover_backup(connection: Connection, hub_id: UUID, backup: RecoveredBackup) -> bool:
-    """Make the record of a backup that is in the bucket. False: its id is taken."""
-    manifest = backup.manifest
-    policy = manifest.policy
-    id = manifest.place.backup_id
-    made = await connection.fetchval(
-        _SQL["recover_run"],
-        hub_id,
-        id,
-        backup.container_id,
-        policy.backup_command,
-        policy.backup_timeout,
-        manifest.place.epoch,
-        manifest.created_at,
-        manifest.started_at,
-        manifest.finished_at,
-        manifest.size,
-        RECOVERY,
-    )
-    if made is None:
-        return False
+async def create_verification(connection: Connection, hub_id: UUID, new: NewVerification) -> None:
     await connection.execute(
-        _SQL["recover_backup"],
+        _SQL["create_verification"],
         hub_id,
-        id,
-        backup.container_id,
-        manifest.instance_hostname,
-        backup.integration_id,
-        manifest.trigger,
-        manifest.created_at,
-        policy.backup_command,
-        policy.restore_command,
-        policy.min_bytes,
-        manifest.object_name,
-        manifest.file_id,
-        backup.manifest_file_id,
-        manifest.size,
-        manifest.sha256,
-        manifest.chunk_hashes,
+        new.id,
+        new.container_id,
+        new.instance_id,
+        new.backup_id,
+        new.level,
+        new.bytes_total,
     )
-    return True
 
 
 async def move_backup(
@@ -201,6 +178,23 @@ async def move_restore(
     moved = await connection.fetchval(_SQL["move_restore"], hub_id, id, old, new)
     if moved is None:
         raise ValueError(f"the restore {id} is not {old}")
+
+
+async def move_verification(
+    connection: Connection, hub_id: UUID, id: UUID, old: VerificationState, new: VerificationState
+) -> None:
+    """Move a verification whose run is locked. Raises ValueError as `move_backup` does."""
+    verifications.check_move(old, new)
+    moved = await connection.fetchval(_SQL["move_verification"], hub_id, id, old, new)
+    if moved is None:
+        raise ValueError(f"the verification {id} is not {old}")
+
+
+async def link_safety_backup(
+    connection: Connection, hub_id: UUID, restore_id: UUID, backup_id: UUID
+) -> None:
+    """Say which save comes before a restore whose run is locked."""
+    await connection.execute(_SQL["link_safety_backup"], hub_id, restore_id, backup_id)
 
 
 async def mark_backups_deleting_with_container(
@@ -269,8 +263,9 @@ async def cancel_run(connection: Connection, hub_id: UUID, id: UUID) -> None:
     await connection.execute(_SQL["cancel_run"], hub_id, id)
 
 
-async def start_run(connection: Connection, hub_id: UUID, id: UUID) -> None:
-    await connection.execute(_SQL["start_run"], hub_id, id, MAX_TIMEOUT)
+async def start_run(connection: Connection, hub_id: UUID, id: UUID, extra: timedelta) -> None:
+    """A try begins. `extra`: how long a save before it may take."""
+    await connection.execute(_SQL["start_run"], hub_id, id, MAX_TIMEOUT, extra)
 
 
 async def end_run(
@@ -355,7 +350,7 @@ async def hold_backup(connection: Connection, hub_id: UUID, id: UUID) -> BackupS
 async def read_by_runs(
     connection: Connection, hub_id: UUID, ids: Collection[UUID]
 ) -> frozenset[UUID]:
-    """Which of these backups a run reads, or is to read."""
+    """Which of these backups a run reads, is to read, or made for its own safety."""
     rows = await connection.fetch(_SQL["read_by_runs"], hub_id, list(ids))
     return frozenset(row["backup_id"] for row in rows)
 
@@ -422,3 +417,21 @@ async def reclaim_unfinished(connection: Connection, hub_id: UUID, id: UUID) -> 
 async def is_unconfirmed(connection: Connection, hub_id: UUID, id: UUID) -> bool:
     """Whether B2 has yet to confirm for the first time that something of a backup is gone."""
     return bool(await connection.fetchval(_SQL["unconfirmed"], hub_id, id))
+
+
+async def former_sizes(connection: Connection, backup: backups.Backup, limit: int) -> Sequence[int]:
+    """The bytes of the last LIVE backups of a backup's instance, by its hostname, without it."""
+    rows = await connection.fetch(
+        _SQL["former_sizes"],
+        backup.hub_id,
+        backup.container_id,
+        backup.instance_hostname,
+        backup.id,
+        limit,
+    )
+    return [row["size_bytes"] for row in rows]
+
+
+async def mark_size_drop(connection: Connection, hub_id: UUID, id: UUID) -> None:
+    """Say of a backup that it is much smaller than those before it."""
+    await connection.execute(_SQL["mark_size_drop"], hub_id, id)

@@ -111,6 +111,14 @@ async def advance(
     )
 
 
+async def renew(connection: Connection, step: ScanStep, lease: timedelta) -> bool:
+    """For workers: go on with a step. False: another worker has it, or may have it by now."""
+    row = await connection.fetchrow(
+        _WORKERS["renew"], step.integration_id, step.kind, step.epoch, lease
+    )
+    return row is not None
+
+
 async def put_off(
     connection: Connection, step: ScanStep | TakenScan, error: RunError, after: timedelta
 ) -> None:

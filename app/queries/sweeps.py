@@ -54,11 +54,9 @@ async def owner_lost(connection: Connection, after: timedelta, limit: int) -> li
     return [row["id"] for row in rows]
 
 
-async def is_still_lost(
-    connection: Connection, instance_id: UUID, run_id: UUID, after: timedelta
-) -> bool:
+async def is_still_lost(connection: Connection, run_id: UUID, after: timedelta) -> bool:
     """Whether nobody has renewed or taken the lease since the run was found."""
-    return bool(await connection.fetchval(_SQL["is_still_lost"], instance_id, run_id, after))
+    return bool(await connection.fetchval(_SQL["is_still_lost"], run_id, after))
 
 
 async def leave_unreachable(connection: Connection, instance_id: UUID) -> None:
@@ -109,13 +107,15 @@ async def end_instances(connection: Connection) -> int:
 
 
 async def prune_records(connection: Connection, keep: timedelta, limit: int) -> int:
-    """Drop up to `limit` restores and as many backups, with their logs; restores first.
+    """Drop up to `limit` restores, verifications and backups each, with their logs; backups last.
 
     Returns how many records went.
     """
     restores = await connection.fetch(_SQL["prune_restores"], keep, limit)
+    verifications = await connection.fetch(_SQL["prune_verifications"], keep, limit)
+    await connection.execute(_SQL["prune_restores_of"], [row["id"] for row in verifications])
     backups = await connection.fetch(_SQL["prune_backups"], keep, limit)
-    ids = [row["id"] for row in (*restores, *backups)]
+    ids = [row["id"] for row in (*restores, *verifications, *backups)]
     await connection.execute(_SQL["prune_logs"], ids)
     await connection.execute(_SQL["prune_runs"], ids)
     return len(ids)

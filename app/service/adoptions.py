@@ -11,17 +11,19 @@ from app.postgres.pool import Connection, Database
 from app.queries import adoptions, claims, containers
 from app.queries.adoptions import TakenAdoption
 from app.service.recoveries import FoundBackup, find_container, make_record
-from app.service.scans import LEASE, RETRY_AFTER, describe
+from app.service.scans import RETRY_AFTER, describe
 from app.service.secrets import Sealer, open_access
 
 UNKNOWN_HOSTNAME: Final = "recovered"
 
 
-async def take_due(database: Database, sealer: Sealer, limit: int) -> list[AdoptionOrder]:
-    """Take orphans that are to be made backups, for as long as LEASE without a renewal."""
+async def take_due(
+    database: Database, sealer: Sealer, limit: int, *, lease: timedelta
+) -> list[AdoptionOrder]:
+    """Take orphans that are to be made backups, each for so long unless that is renewed."""
     async with database.transaction(None) as connection:
         orders = []
-        for taken in await adoptions.take(connection, limit, LEASE):
+        for taken in await adoptions.take(connection, limit, lease):
             try:
                 orders.append(await _order(connection, sealer, taken))
             except GatewayError as error:
@@ -29,11 +31,12 @@ async def take_due(database: Database, sealer: Sealer, limit: int) -> list[Adopt
         return orders
 
 
-async def renew(database: Database, order: AdoptionOrder, bytes_read: int) -> None:
-    """The reading goes on. Raises Fenced."""
+async def renew(
+    database: Database, order: AdoptionOrder, bytes_read: int, lease: timedelta
+) -> bool:
+    """The work goes on for so long. False: another worker has it, or may have it by now."""
     async with database.transaction(None) as connection:
-        if not await adoptions.renew(connection, order.id, order.epoch, bytes_read, LEASE):
-            raise Fenced
+        return await adoptions.renew(connection, order.id, order.epoch, bytes_read, lease)
 
 
 async def adopted(database: Database, order: AdoptionOrder, found: FoundBackup) -> None:

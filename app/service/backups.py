@@ -81,7 +81,7 @@ async def create_backup(
                 kind=RunKind.BACKUP,
                 container_id=container_id,
                 instance_id=instance.id,
-                place=place_of(instance.executor, instance.host),
+                place=place_of(instance.host),
                 command=policy.backup_command,
                 timeout=policy.backup_timeout,
                 start_within=start_within,
@@ -275,15 +275,22 @@ async def _policy(connection: Connection, container: Container) -> BackupPolicy:
             code="NO_BACKUP_POLICY",
             path=("containerId",),
         )
-    integration = await integrations.hold(connection, container.hub_id, policy.integration_id)
+    await require_usable(connection, policy, path=("containerId",))
+    return policy
+
+
+async def require_usable(
+    connection: Connection, policy: BackupPolicy, *, path: tuple[str, ...]
+) -> None:
+    """Raise InvalidState (INTEGRATION_NOT_LIVE) where nothing can be saved there now."""
+    integration = await integrations.hold(connection, policy.hub_id, policy.integration_id)
     if integration is None or integration.state is not IntegrationState.LIVE:
         state = "gone" if integration is None else integration.state
         raise InvalidState(
             f"The integration of the backup policy is {state}, not LIVE.",
             code="INTEGRATION_NOT_LIVE",
-            path=("containerId",),
+            path=path,
         )
-    return policy
 
 
 async def _choose_instance(

@@ -13,11 +13,14 @@ from app.model.containers import (
     check_container,
     check_labels,
 )
+from app.model.schedules import MOST_JITTER
+from app.model.steps import PassStep, Step, pass_step
 from app.model.texts import check_name
 from app.postgres.listen import notify
 from app.postgres.pool import Connection, Database
 from app.queries import containers, runs
 from app.service.idempotency import claim, keep
+from app.service.schedules import end_schedule, resume_schedule
 from app.service.topics import list_of
 
 
@@ -103,6 +106,7 @@ async def delete_container(
     confirm: str,
     grace: timedelta,
     idempotency_key: str | None = None,
+    step: PassStep = pass_step,
 ) -> tuple[Container, list[str]]:
     """Mark the container and all its backups, and cancel its runs; objects go after `grace`.
 
@@ -129,7 +133,9 @@ async def delete_container(
         if before.state is ContainerState.LIVE:
             container, warnings = await begin_deletion(connection, before, grace)
         await keep(connection, *call, {"id": str(id), "warnings": warnings})
-        return container, warnings
+        await step(Step.CASCADE_MARKING)
+    await step(Step.CASCADE_MARKED)
+    return container, warnings
 
 
 async def undelete_container(
@@ -137,10 +143,12 @@ async def undelete_container(
     principal: Principal,
     *,
     id: UUID,
+    most_jitter: timedelta = MOST_JITTER,
     idempotency_key: str | None = None,
 ) -> Container:
     """Bring a container back with all that went with it, while its grace lasts.
 
+    Its schedule goes on; what was due meanwhile is not caught up.
     Backups that were deleted by themselves stay so, and runs that were cancelled stay cancelled.
     One that is LIVE stays as it is.
     Raises NotPermitted, NotFound, InvalidState (CONTAINER_DELETED, DELETION_BEGUN).
@@ -159,6 +167,7 @@ async def undelete_container(
             )
         if container.state is ContainerState.DELETING:
             container = await _end_deletion(connection, principal.hub_id, id)
+            await resume_schedule(connection, principal.hub_id, id, most_jitter=most_jitter)
         await keep(connection, *call, {"id": str(id)})
         return container
 
@@ -198,6 +207,7 @@ async def begin_deletion(
     hub_id, id = before.hub_id, before.id
     container = await containers.begin_deletion(connection, hub_id, id, grace)
     assert container is not None
+    await end_schedule(connection, hub_id, id)
     cancelled = await containers.cancel_runs(connection, hub_id, id)
     count, size, pinned = await runs.mark_backups_deleting_with_container(
         connection, hub_id, id, grace

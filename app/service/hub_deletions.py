@@ -7,6 +7,7 @@ from app.errors import InvalidInput, NotFound
 from app.model.access import Capability, Principal
 from app.model.containers import ContainerState
 from app.model.hubs import Hub
+from app.model.steps import PassStep, Step, pass_step
 from app.postgres.listen import notify
 from app.postgres.pool import Database
 from app.queries import containers, hubs, integrations, keys
@@ -26,6 +27,7 @@ async def delete_hub(
     confirm: str,
     grace: timedelta,
     idempotency_key: str | None = None,
+    step: PassStep = pass_step,
 ) -> tuple[Hub, list[str]]:
     """Mark all that the hub has, in one transaction; its keys, this one too, open nothing more.
 
@@ -62,7 +64,9 @@ async def delete_hub(
         await keep(connection, *call, {"warnings": warnings})
         await keys.revoke_all(connection, hub_id)
         await notify(connection, ["duty:reclaims", "duty:runs", "duty:sweep"])
-        return hub, warnings
+        await step(Step.CASCADE_MARKING)
+    await step(Step.CASCADE_MARKED)
+    return hub, warnings
 
 
 async def finish_hub_deletions(database: Database) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 from uuid import UUID, uuid4
 
 import orjson
@@ -16,11 +17,13 @@ from app.model.containers import (
     check_instance,
     check_state,
     check_variables,
+    check_working_folder,
 )
 from app.postgres.listen import notify
 from app.postgres.pool import Connection, Database
 from app.queries import containers, doubts, instances
 from app.service.containers import require_live
+from app.service.engines import hold_engine
 from app.service.idempotency import claim, keep
 from app.service.secrets import Sealer, seal_variables
 
@@ -37,7 +40,7 @@ async def create_instance(
     """Raises NotPermitted, NotFound, InvalidInput, InvalidState (CONTAINER_DELETING), Conflict."""
     principal.require(Capability.CONFIGURE)
     check_instance(new)
-    arguments = {
+    arguments: dict[str, Any] = {
         "containerId": str(new.container_id),
         "hostname": new.hostname,
         "state": new.state,
@@ -47,6 +50,12 @@ async def create_instance(
         "variables": _fingerprint(sealer, new.variables),
         "scratch": new.scratch,
     }
+    if new.executor == "docker":
+        arguments |= {
+            "engineId": str(new.engine_id),
+            "engineContainer": new.engine_container,
+            "user": new.user,
+        }
     call = (principal, "createInstance", idempotency_key)
     async with database.transaction(principal.hub_id) as connection:
         done = await claim(connection, *call, arguments)
@@ -56,12 +65,15 @@ async def create_instance(
         require_live(container, path=("containerId",))
         if new.scratch:
             await _refuse_saved(connection, principal, new)
+        host: str | None = new.host or default_host
+        if new.engine_id is not None:
+            host = (await hold_engine(connection, principal, new.engine_id)).host
         id = uuid4()
         instance = await instances.create(
             connection,
             principal.hub_id,
             id,
-            new if new.host else replace(new, host=default_host),
+            replace(new, host=host),
             sealed_variables=seal_variables(sealer, id, new.variables),
         )
         if instance is None:
@@ -93,7 +105,7 @@ async def update_instance(
     Raises NotPermitted, NotFound, InvalidInput, InvalidState, Conflict (INSTANCE_BUSY).
     """
     principal.require(Capability.CONFIGURE)
-    _check_changes(state, variables, folder)
+    _check_changes(state, variables)
     arguments = {
         "id": str(id),
         "state": state,
@@ -108,6 +120,8 @@ async def update_instance(
         before = await instances.lock(connection, principal.hub_id, id)
         if before is None or before.removed_at is not None:
             raise NotFound(path=("id",))
+        if folder is not None:
+            (check_folder if before.engine_id is None else check_working_folder)(folder)
         if state is not None:
             _check_move(before.state, state)
         if folder not in {None, before.folder}:
@@ -169,15 +183,11 @@ async def _begin_deletion(connection: Connection, before: Instance) -> Instance:
     return instance
 
 
-def _check_changes(
-    state: InstanceState | None, variables: Mapping[str, str] | None, folder: str | None
-) -> None:
+def _check_changes(state: InstanceState | None, variables: Mapping[str, str] | None) -> None:
     if state is not None:
         check_state(state)
     if variables is not None:
         check_variables(variables)
-    if folder is not None:
-        check_folder(folder)
 
 
 def _check_move(before: InstanceState, state: InstanceState) -> None:

@@ -14,10 +14,11 @@ from app.model.integrations import (
     check_key,
     realm_of,
 )
+from app.model.steps import PassStep, Step, pass_step
 from app.model.texts import check_name
 from app.postgres.listen import notify
 from app.postgres.pool import Connection, Database
-from app.queries import drifts, integrations, reclaims, runs, scans
+from app.queries import drifts, integrations, reclaims, runs, scans, schedules
 from app.queries.integrations import Uses
 from app.service.idempotency import claim, keep
 from app.service.reclaims import end_backup
@@ -149,6 +150,7 @@ async def delete_integration(
     id: UUID,
     force: bool = False,
     idempotency_key: str | None = None,
+    step: PassStep = pass_step,
 ) -> tuple[Integration, list[str]]:
     """Its key stays until nothing is to be removed by it; a worker then wipes it.
 
@@ -175,7 +177,9 @@ async def delete_integration(
                 _refuse_used(await integrations.uses(connection, principal.hub_id, id))
             integration, warnings = await begin_deletion(connection, integration)
         await keep(connection, *call, {"id": str(id), "warnings": warnings})
-        return integration, warnings
+        await step(Step.CASCADE_MARKING)
+    await step(Step.CASCADE_MARKED)
+    return integration, warnings
 
 
 async def begin_deletion(
@@ -184,6 +188,7 @@ async def begin_deletion(
     """Mark a locked integration and all that is in its bucket; returns the warnings too."""
     hub_id, id = before.hub_id, before.id
     policies = await integrations.remove_policies(connection, hub_id, id)
+    await schedules.remove(connection, hub_id, policies)
     cancelled = await integrations.cancel_runs(connection, hub_id, id)
     count, size, pinned = await runs.mark_backups_deleting_with_integration(connection, hub_id, id)
     integration = await integrations.delete(connection, hub_id, id)

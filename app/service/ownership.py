@@ -16,8 +16,6 @@ from app.queries.ownership import LockedOwner, NamedIntegration
 from app.service.events import record_event
 from app.service.secrets import Sealer, open_access
 
-TURN: Final = timedelta(minutes=2)
-"""Longer than a worker lets itself take for it."""
 ASKED_AGAIN: Final = timedelta(hours=1)
 MOVED: Final = (
     "This database is a copy, or it was moved to another server: if the backups there are its own"
@@ -37,8 +35,10 @@ async def due_owners(database: Database, limit: int) -> list[UUID]:
         return await ownership.take_due(connection, limit)
 
 
-async def begin_turn(database: Database, sealer: Sealer, integration_id: UUID) -> Turn:
-    """Take the only turn to read and advance an integration's owner object.
+async def begin_turn(
+    database: Database, sealer: Sealer, integration_id: UUID, *, lease: timedelta
+) -> Turn:
+    """Take the only turn to read and advance an integration's owner object, for so long.
 
     Raises NotTheOwner where that is known without asking the bucket, OwnerBusy while another
     worker has its turn, StorageCredentials or SecretUnreadable where its key cannot be used.
@@ -49,12 +49,18 @@ async def begin_turn(database: Database, sealer: Sealer, integration_id: UUID) -
         refusal = _refuse(locked)
         if locked is not None and refusal is None:
             turn = await _open(connection, sealer, integration_id, token, locked)
-            await ownership.begin_turn(connection, integration_id, token, TURN)
+            await ownership.begin_turn(connection, integration_id, token, lease)
             return turn
         if locked is not None and locked.stopped_because is None and _is_moved(locked):
             await _stop(connection, integration_id, None, locked, MOVED)
     assert refusal is not None
     raise refusal
+
+
+async def renew_turn(database: Database, turn: Turn, lease: timedelta) -> bool:
+    """Go on with a turn for so long. False: it was over, and may be another worker's by now."""
+    async with database.transaction(None) as connection:
+        return await ownership.renew_turn(connection, turn.integration_id, turn.token, lease)
 
 
 async def issue_mark(database: Database, turn: Turn) -> UUID:
@@ -173,8 +179,8 @@ async def _stop(
     locked: LockedOwner,
     because: str,
 ) -> None:
-    await ownership.stop(connection, integration_id, token, ASKED_AGAIN, because)
-    if locked.stopped_because is None:
+    stopped = await ownership.stop(connection, integration_id, token, ASKED_AGAIN, because)
+    if stopped and locked.stopped_because is None:
         message = f"Nothing is deleted in the bucket of the integration: {because}"
         await _tell(connection, locked.hub_id, integration_id, EventKind.NOT_THE_OWNER, message)
 

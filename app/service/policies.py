@@ -2,6 +2,7 @@
 
 from dataclasses import fields, is_dataclass
 from datetime import timedelta
+from typing import Final
 from uuid import UUID
 
 from app.errors import InvalidState, NotFound
@@ -9,10 +10,16 @@ from app.model.access import Capability, Principal
 from app.model.containers import Container
 from app.model.integrations import Integration, IntegrationState
 from app.model.policies import BackupPolicy, NewPolicy, check_policy
+from app.model.schedules import MOST_JITTER
+from app.model.shell_syntax import find_syntax_error
 from app.postgres.pool import Connection, Database
 from app.queries import containers, instances, integrations, policies
 from app.service.containers import require_live
 from app.service.idempotency import claim, keep
+from app.service.schedules import end_schedule, set_schedule
+
+MOST: Final = 100
+"""How many instances are looked at for a warning."""
 
 
 async def configure_backups(
@@ -21,6 +28,7 @@ async def configure_backups(
     *,
     container_id: UUID,
     policy: NewPolicy | None,
+    most_jitter: timedelta = MOST_JITTER,
     idempotency_key: str | None = None,
 ) -> tuple[BackupPolicy | None, list[str]]:
     """Replace the container's policy; None removes it. The warnings say what will not work yet.
@@ -42,9 +50,12 @@ async def configure_backups(
         assert container is not None
         configured, warnings = None, list[str]()
         if policy is None:
+            await end_schedule(connection, principal.hub_id, container_id)
             await policies.remove(connection, principal.hub_id, container_id)
         else:
+            before = await _get(connection, principal, container_id)
             configured, warnings = await _put(connection, container, policy)
+            await set_schedule(connection, configured, before=before, most_jitter=most_jitter)
         await keep(connection, *call, {"warnings": warnings})
         return configured, warnings
 
@@ -78,8 +89,15 @@ async def _warn(
     warnings = []
     if new.restore_command is None:
         warnings.append("There is no restore command: backups cannot be restored.")
-    running = await instances.running(connection, container.hub_id, container.id, limit=1)
-    if not running:
+    for what, command in (
+        ("backup command", new.backup_command),
+        ("restore command", new.restore_command),
+        ("restore's check", new.restore_check),
+    ):
+        if command is not None and (fault := find_syntax_error(command)) is not None:
+            warnings.append(f"The {what} will fail: {fault}.")
+    running = await instances.running(connection, container.hub_id, container.id, limit=MOST)
+    if all(instance.scratch for instance in running):
         warnings.append("No instance of the container is running: there is nothing to back up.")
     if integration.state is not IntegrationState.LIVE:
         warnings.append(

@@ -13,8 +13,8 @@ from app.model.scans import ScanCounts, ScanKind, ScanPhase, ScanStep
 from app.model.texts import check_hostname, check_identifier
 from app.postgres.listen import notify
 from app.postgres.pool import Connection, Database
-from app.queries import containers, integrations, reconciles, runs, scans
-from app.queries.runs import RecoveredBackup
+from app.queries import containers, integrations, reconciles, recoveries, scans
+from app.queries.recoveries import RecoveredBackup
 from app.service.idempotency import claim, keep
 from app.service.ownership import claim_in
 from app.service.scans import TOPICS, describe, require_live, require_own
@@ -180,7 +180,7 @@ async def make_record(
     connection: Connection, integration_id: UUID, container: Container, found: FoundBackup
 ) -> bool:
     """A LIVE record of an object and its manifest. False: the backup's id is taken."""
-    made = await runs.recover_backup(
+    made = await recoveries.recover_backup(
         connection,
         container.hub_id,
         RecoveredBackup(

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from typing import Final
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from app.errors import InvalidState, NotFound
 from app.model.access import Capability, Principal
@@ -10,24 +10,34 @@ from app.model.backups import Backup, BackupState
 from app.model.containers import Container, Instance
 from app.model.integrations import IntegrationState
 from app.model.policies import BackupPolicy
+from app.model.restorable import require_reached
 from app.model.restores import ENDED, Restore, RestoreState, RestoreTrigger
 from app.model.runs import RunKind, place_of
+from app.model.verifications import VerificationState
 from app.postgres.listen import notify
 from app.postgres.pool import Connection, Database
 from app.queries import (
     backups,
     containers,
     doubts,
+    engines,
     instances,
     integrations,
     policies,
     restores,
     runs,
+    verifications,
 )
 from app.queries.runs import NewRestore, NewRun
-from app.service.backups import requested_by, require_running, require_stateful
+from app.service.backups import (
+    requested_by,
+    require_running,
+    require_stateful,
+    require_usable,
+)
 from app.service.idempotency import claim, keep
 from app.service.runs import queue_run
+from app.service.safety_backups import make_ids, queue_safety_backup
 from app.service.stored_objects import require_object
 from app.service.topics import list_of
 
@@ -42,23 +52,28 @@ async def restore_backup(
     instance_id: UUID,
     allow_other_container: bool = False,
     accept_changed_command: bool = False,
+    safety_backup: bool | None = None,
     start_within: timedelta,
     idempotency_key: str | None = None,
 ) -> Restore:
     """Put a backup into an instance, by the restore command that its container has now.
 
+    `safety_backup`: save the instance first; None: as its container's policy says.
     Raises NotPermitted, NotFound, InvalidState (BACKUP_NOT_LIVE, INTEGRATION_NOT_LIVE,
-    INSTANCE_NOT_RUNNING, OTHER_CONTAINER, CONTAINER_DELETING, CONTAINER_NOT_STATEFUL,
+    INSTANCE_NOT_RUNNING, ENGINE_NOT_LIVE, OTHER_CONTAINER, CONTAINER_DELETING,
+    CONTAINER_NOT_STATEFUL,
     NO_RESTORE_COMMAND, COMMAND_CHANGED), Conflict (INSTANCE_BUSY), StorageRefused
     (OBJECT_MISSING, OBJECT_MISMATCH).
     """
     principal.require(Capability.RESTORE)
-    hub_id, id = principal.hub_id, uuid4()
+    hub_id = principal.hub_id
+    id, safety_id = make_ids()
     arguments = {
         "backup": backup_id,
         "instance": instance_id,
         "allowOtherContainer": allow_other_container,
         "acceptChangedCommand": accept_changed_command,
+        "safetyBackup": safety_backup,
     }
     call = (principal, "restoreBackup", idempotency_key)
     async with database.transaction(hub_id) as connection:
@@ -71,9 +86,12 @@ async def restore_backup(
         if container.id != backup.container_id:
             _require_elsewhere(principal, allowed=allow_other_container)
         await require_reachable(connection, backup)
-        command, timeout = await _command(
+        policy, command = await _command(
             connection, container, backup, accept_changed=accept_changed_command
         )
+        saves = policy.restore_safety_backup if safety_backup is None else safety_backup
+        if saves:
+            await require_usable(connection, policy, path=("safetyBackup",))
         await queue_run(
             connection,
             hub_id,
@@ -82,9 +100,9 @@ async def restore_backup(
                 kind=RunKind.RESTORE,
                 container_id=container.id,
                 instance_id=instance.id,
-                place=place_of(instance.executor, instance.host),
+                place=place_of(instance.host),
                 command=command,
-                timeout=timeout,
+                timeout=policy.restore_timeout,
                 start_within=start_within,
                 requested_by=requested_by(principal),
             ),
@@ -92,6 +110,16 @@ async def restore_backup(
         # Only now, after the run: a deletion meanwhile has won, one from now on is refused.
         if await runs.hold_backup(connection, hub_id, backup_id) is not BackupState.LIVE:
             raise _not_live("being deleted")
+        if saves:
+            await queue_safety_backup(
+                connection,
+                instance,
+                policy,
+                id=safety_id,
+                restore_id=id,
+                start_within=start_within,
+                requested_by=requested_by(principal),
+            )
         assert backup.size_bytes is not None
         await runs.create_restore(
             connection,
@@ -103,6 +131,8 @@ async def restore_backup(
                 backup_id=backup_id,
                 trigger=RestoreTrigger.MANUAL,
                 bytes_total=backup.size_bytes,
+                safety_backup_id=safety_id if saves else None,
+                check_command=policy.restore_check,
             ),
         )
         await keep(connection, *call, {"id": str(id)})
@@ -135,13 +165,31 @@ async def cancel_restore(
                 if run.is_begun and run.instance_id is not None:
                     # Handed back by a worker: its command may have begun.
                     await doubts.open_doubt(connection, hub_id, run.instance_id)
-                await runs.end_run(connection, hub_id, id, exit_code=None, error=None, fence=False)
-                await runs.move_restore(
-                    connection, hub_id, id, restore.state, RestoreState.CANCELED
-                )
+                await _end_canceled(connection, restore)
             await notify(connection, [f"run:{id}", list_of(restore.container_id, id), "duty:runs"])
         await keep(connection, *call, {"id": str(id)})
         return await _get(connection, hub_id, id)
+
+
+async def _end_canceled(connection: Connection, restore: Restore) -> None:
+    """End a restore whose locked run no worker has: with what proves by it, and its save."""
+    hub_id, id = restore.hub_id, restore.id
+    await runs.end_run(connection, hub_id, id, exit_code=None, error=None, fence=False)
+    await runs.move_restore(connection, hub_id, id, restore.state, RestoreState.CANCELED)
+    verification = await verifications.get(connection, hub_id, id)
+    if verification is not None:
+        await runs.move_verification(
+            connection, hub_id, id, verification.state, VerificationState.CANCELED
+        )
+    saved_id = restore.safety_backup_id
+    saved = None if saved_id is None else await backups.get(connection, hub_id, saved_id)
+    if saved_id is not None and saved is not None and saved.state is BackupState.QUEUED:
+        await runs.lock_run(connection, hub_id, saved_id)
+        await runs.end_run(connection, hub_id, saved_id, exit_code=None, error=None, fence=False)
+        await runs.move_backup(
+            connection, hub_id, saved_id, BackupState.QUEUED, BackupState.CANCELED
+        )
+        await notify(connection, [f"run:{saved_id}", list_of(restore.container_id, saved_id)])
 
 
 async def _get(connection: Connection, hub_id: UUID, id: UUID) -> Restore:
@@ -178,6 +226,10 @@ async def _target(
         raise NotFound(path=path)
     container = await containers.hold(connection, hub_id, found.container_id)
     instance = await instances.hold(connection, hub_id, instance_id)
+    if found.engine_id is not None:
+        engine = await engines.get(connection, hub_id, found.engine_id)
+        if engine is not None:
+            require_reached(engine)
     return require_running(instance), require_stateful(container, path=path)
 
 
@@ -206,8 +258,8 @@ async def require_reachable(connection: Connection, backup: Backup) -> None:
 
 async def _command(
     connection: Connection, container: Container, backup: Backup, *, accept_changed: bool
-) -> tuple[str, timedelta]:
-    """The restore command of the target container and its timeout."""
+) -> tuple[BackupPolicy, str]:
+    """The policy of the target container, and its restore command."""
     found = await policies.by_containers(connection, container.hub_id, [container.id])
     policy: BackupPolicy | None = found.get(container.id)
     if policy is None or policy.restore_command is None:
@@ -224,4 +276,4 @@ async def _command(
             code="COMMAND_CHANGED",
             path=("backupId",),
         )
-    return policy.restore_command, policy.restore_timeout
+    return policy, policy.restore_command

@@ -1,6 +1,6 @@
 """Retention: what becomes of a container's backups, shown to people and carried out by workers."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -25,7 +25,6 @@ from app.service.topics import list_of
 BATCH: Final = 100
 """How many backups of one container go in one transaction."""
 CONTAINERS_AT_ONCE: Final = 10
-AGAIN_AFTER_CRASH: Final = timedelta(hours=1)
 SHORTEST_PAUSE: Final = timedelta(minutes=10)
 """Between two looks at a container of which nothing was left to do."""
 GATEWAY: Final = Requester(kind="GATEWAY", id=None, name="retention")
@@ -59,15 +58,45 @@ async def plans(
     return planned
 
 
-async def take_due(database: Database) -> list[tuple[UUID, UUID]]:
-    """Hub and id of containers whose rule is to be carried out now; no other worker has them."""
+async def take_due(database: Database, *, again_in: timedelta) -> list[tuple[UUID, UUID]]:
+    """Hub and id of containers whose rule is to be carried out now.
+
+    Others do not take them before `again_in` has passed, unless that is over before.
+    """
     async with database.transaction(None) as connection:
-        return await retention.take_due(connection, CONTAINERS_AT_ONCE, AGAIN_AFTER_CRASH)
+        return await retention.take_due(connection, CONTAINERS_AT_ONCE, again_in)
 
 
-async def carry_out(database: Database, hub_id: UUID, container_id: UUID) -> int:
+async def put_off(
+    database: Database, hub_id: UUID, container_id: UUID, *, again_in: timedelta
+) -> None:
+    """Its rule could not be carried out; it is looked at again after that time."""
+    async with database.transaction(None) as connection:
+        await retention.put_off(connection, hub_id, container_id, again_in)
+
+
+async def put_off_bucket(database: Database, integration_id: UUID) -> None:
+    """A bucket is not this database's, or cannot be asked: what is due there waits for a while."""
+    async with database.transaction(None) as connection:
+        await retention.put_off_bucket(connection, integration_id, SHORTEST_PAUSE)
+
+
+async def find_buckets(database: Database, hub_id: UUID, container_id: UUID) -> frozenset[UUID]:
+    """The integrations that hold what the rule of a container takes now."""
+    async with database.connection(None) as connection:
+        found = await policies.by_containers(connection, hub_id, [container_id])
+        planned, _ = await _read_plan(connection, hub_id, container_id, found.get(container_id))
+        doomed = [backup.id for backup, verdict in planned if not verdict.keep]
+        buckets = await retention.buckets(connection, hub_id, doomed) if doomed else {}
+        return frozenset(buckets.values())
+
+
+async def carry_out(
+    database: Database, hub_id: UUID, container_id: UUID, *, is_ours: Callable[[UUID], bool]
+) -> int:
     """Remove what the rule of a container takes, up to a batch; returns how many backups went.
 
+    `is_ours`: whether the bucket of an integration is this database's; what is in others stays.
     What goes is planned, locked, and planned again: what was pinned, is read, or became the last
     good one meanwhile stays. The container is looked at again at once where more may be left.
     """
@@ -80,16 +109,22 @@ async def carry_out(database: Database, hub_id: UUID, container_id: UUID) -> int
         found = await policies.by_containers(connection, hub_id, [container_id])
         policy = found.get(container_id)
         planned, now = await _read_plan(connection, hub_id, container_id, policy)
-        doomed = [backup for backup, verdict in planned if not verdict.keep][-BATCH:]
+        expired = [backup.id for backup, verdict in planned if not verdict.keep]
+        buckets = await retention.buckets(connection, hub_id, expired) if expired else {}
+        ours = [id for id in expired if is_ours(buckets[id])]
         gone: dict[UUID, tuple[str, str]] = {}
-        if doomed:
+        if ours:
+            doomed = set(ours[-BATCH:])
             backups = [backup for backup, _ in planned]
-            held = {backup.id for backup in doomed} | set(find_last_good(backups).values())
+            held = doomed | set(find_last_good(backups).values())
             await runs.lock_backups(connection, hub_id, sorted(held))
             planned, now = await _read_plan(connection, hub_id, container_id, policy)
-            gone = _find_gone(planned, {backup.id for backup in doomed})
+            # Others may have held the locks for long.
+            gone = _find_gone(planned, {id for id in doomed if is_ours(buckets[id])})
             await _remove(connection, hub_id, container_id, gone)
         at = _next_look(planned, now, is_more_left=len(gone) == BATCH)
+        if now is not None and not all(map(is_ours, buckets.values())):
+            at = min(at or now + SHORTEST_PAUSE, now + SHORTEST_PAUSE)
         await retention.look_again(connection, hub_id, container_id, at)
         return len(gone)
 

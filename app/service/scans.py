@@ -17,9 +17,7 @@ from app.service.idempotency import claim, keep
 from app.service.secrets import Sealer, open_access
 
 DAILY: Final = timedelta(days=1)
-LEASE: Final = timedelta(seconds=60)
-"""Longer than a worker lets itself take for a step."""
-RETRY_AFTER: Final = timedelta(minutes=1)
+RETRY_AFTER: Final = timedelta(seconds=15)
 FAILED_AFTER: Final = timedelta(hours=1)
 TOPICS: Final = {ScanKind.RECONCILE: "duty:reconciles", ScanKind.RECOVER: "duty:recoveries"}
 
@@ -68,13 +66,16 @@ async def require_live(connection: Connection, principal: Principal, id: UUID) -
 
 
 async def take_due(
-    database: Database, sealer: Sealer, kind: ScanKind, limit: int
+    database: Database, sealer: Sealer, kind: ScanKind, limit: int, *, lease: timedelta
 ) -> list[ScanStep]:
-    """Take the next steps of scans that are due; one whose key cannot be used is put off here."""
+    """Take the next steps of scans that are due, each for so long unless that is renewed.
+
+    One whose key cannot be used is put off here.
+    """
     async with database.transaction(None) as connection:
         installation_id = await claims.installation(connection)
         steps = []
-        for scan in await scans.take_due(connection, kind, limit, LEASE):
+        for scan in await scans.take_due(connection, kind, limit, lease):
             try:
                 access = await _open(connection, sealer, scan.integration_id)
             except GatewayError as error:
@@ -98,6 +99,12 @@ async def take_due(
                 )
             )
         return steps
+
+
+async def renew(database: Database, step: ScanStep, lease: timedelta) -> bool:
+    """Go on with a step for so long. False: another worker has it, or may have it by now."""
+    async with database.transaction(None) as connection:
+        return await scans.renew(connection, step, lease)
 
 
 async def put_off(database: Database, step: ScanStep, error: GatewayError) -> None:

@@ -117,6 +117,19 @@ def open_webhook_secret(sealer: Sealer, webhook_id: UUID, sealed: bytes) -> byte
     return sealer.open(sealed, context=_webhook_context(webhook_id))
 
 
+def seal_engine_key(sealer: Sealer, engine_id: UUID, key: str) -> bytes:
+    return sealer.seal(key.encode(), context=_engine_context(engine_id))
+
+
+def open_engine_key(sealer: Sealer, engine_id: UUID, sealed: bytes) -> str:
+    """Raises SecretUnreadable."""
+    return sealer.open(sealed, context=_engine_context(engine_id)).decode()
+
+
+def _engine_context(engine_id: UUID) -> str:
+    return f"engines/sealed_key/{engine_id}"
+
+
 def _webhook_context(webhook_id: UUID) -> str:
     # The same for the former secret: it moves into its place as it is.
     return f"webhooks/sealed_secret/{webhook_id}"

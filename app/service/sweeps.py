@@ -116,9 +116,7 @@ async def end_owner_lost(database: Database, after: timedelta = OWNER_LOST_AFTER
             locked = await claims.lock(connection, run_id)
             if locked is None or locked.run.finished_at is not None:
                 continue
-            instance_id = locked.run.instance_id
-            assert instance_id is not None
-            if await sweeps.is_still_lost(connection, instance_id, run_id, after):
+            if await sweeps.is_still_lost(connection, run_id, after):
                 await end_locked(
                     connection,
                     locked,

@@ -1,5 +1,7 @@
 """The storage of each integration, made once and kept while its key stays the same."""
 
+import ssl
+
 import httpx
 
 from app.errors import StorageUnavailable
@@ -21,7 +23,9 @@ class Buckets:
         embedded_realm: str | None,
         user_agent: str,
         patience: Patience = UPLOAD_PATIENCE,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        """`tls`: whom to trust; by default a context of its own, which takes time to make."""
         self._realm = realm
         self._embedded_realm = embedded_realm
         self._user_agent = user_agent
@@ -30,6 +34,7 @@ class Buckets:
         self._http = httpx.AsyncClient(
             timeout=httpx.Timeout(60, connect=10),
             limits=httpx.Limits(max_connections=None),
+            verify=tls or True,
             trust_env=False,
         )
         self._open: dict[StorageAccess, B2Storage] = {}

@@ -1,10 +1,12 @@
 """File versions and unfinished uploads of one bucket: listed, looked at, removed."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from threading import Event
 from typing import Any, TypeVar
 
+from app.errors import StorageError
 from app.model.drifts import ListedPage, ListedVersion
 from app.storage.failures import Failed
 from app.storage.port import StoredObject, UnfinishedUpload
@@ -69,8 +71,9 @@ class Versions:
                 prefix or None,
             ),
         )
-        versions = [_read_listed(entry) for entry in page["files"]]
-        return ListedPage(versions=versions, is_last=page["nextFileName"] is None)
+        with _understanding():
+            versions = [_read_listed(entry) for entry in page["files"]]
+            return ListedPage(versions=versions, is_last=page["nextFileName"] is None)
 
     def list_unfinished(self, prefix: str) -> list[UnfinishedUpload]:
         """List the unfinished uploads whose names begin with `prefix`."""
@@ -78,11 +81,12 @@ class Versions:
         start: str | None = None
         while True:
             page = self._page_unfinished(prefix, start)
-            found += [
-                UnfinishedUpload(file_id=str(file["fileId"]), name=str(file["fileName"]))
-                for file in page["files"]
-            ]
-            start = page["nextFileId"]
+            with _understanding():
+                found += [
+                    UnfinishedUpload(file_id=str(file["fileId"]), name=str(file["fileName"]))
+                    for file in page["files"]
+                ]
+                start = page["nextFileId"]
             if start is None:
                 return found
 
@@ -197,13 +201,23 @@ class Versions:
 
 
 def read_version(answer: Answer) -> StoredObject:
-    """Read B2's description of a file version."""
-    return StoredObject(
-        file_id=str(answer["fileId"]),
-        name=str(answer["fileName"]),
-        size=int(answer["contentLength"]),
-        info={str(name): str(value) for name, value in (answer.get("fileInfo") or {}).items()},
-    )
+    """Read B2's description of a file version. Raises StorageError where it is none."""
+    with _understanding():
+        return StoredObject(
+            file_id=str(answer["fileId"]),
+            name=str(answer["fileName"]),
+            size=int(answer["contentLength"]),
+            info={str(name): str(value) for name, value in (answer.get("fileInfo") or {}).items()},
+        )
+
+
+@contextmanager
+def _understanding() -> Iterator[None]:
+    """While what B2 answered is read: what is not as B2 documents it is a failure of B2."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError):
+        raise StorageError("Backblaze B2 answered in a way that is not understood.") from None
 
 
 def _read_listed(answer: Answer) -> ListedVersion:

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from app.errors import CommandFailed, CommandKilled, GatewayError
+from app.errors import CheckFailed, CommandFailed, CommandKilled, GatewayError
 from app.executor.port import Execution, Exit
 from app.model.logs import Redactor, StderrLog, StdoutTail
 from app.storage.port import Upload
 
 READ_BYTES = 1024 * 1024
+CHECK = "check"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -33,6 +34,13 @@ class Output:
         self.stderr = StderrLog(redactors[0])
         self.stdout = StdoutTail(redactors[1])
         self.exit: Exit | None = None
+        self._redactor = redactors[1]
+
+    def begin_another(self) -> None:
+        """Another command follows in the same log; how it ends and prints decides from now on."""
+        self.stdout = StdoutTail(self._redactor)
+        self.stderr.is_empty = True
+        self.exit = None
 
     @property
     def exit_code(self) -> int | None:
@@ -60,12 +68,16 @@ async def pump_stdout_tail(execution: Execution, output: Output) -> None:
 
 
 def check_exit(exit_status: Exit, *, what: str, detail: str = "") -> None:
-    """Raise CommandKilled or CommandFailed where a command did not end with 0."""
+    """Raise CommandKilled or CommandFailed where a command did not end with 0.
+
+    Of a check it is CheckFailed, however it ended.
+    """
     if exit_status.signal is not None:
         message = f"The {what} command was ended by signal {exit_status.signal}{detail}."
-        raise CommandKilled(message)
+        raise CheckFailed(message) if what == CHECK else CommandKilled(message)
     if exit_status.code != 0:
-        raise CommandFailed(f"The {what} command ended with exit code {exit_status.code}{detail}.")
+        failure = CheckFailed if what == CHECK else CommandFailed
+        raise failure(f"The {what} command ended with exit code {exit_status.code}{detail}.")
 
 
 def first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -1,4 +1,4 @@
-"""Restore: an object's checked bytes into a restore command's stdin."""
+"""Restore: an object's checked bytes into a command's stdin, and a check of what came of it."""
 
 import asyncio
 import contextlib
@@ -13,6 +13,7 @@ from app.model.restores import RestorePhase
 from app.storage.port import Storage
 from app.transfer.chunks import CheckedChunks
 from app.transfer.pipe import (
+    CHECK,
     Counters,
     Output,
     Traced,
@@ -42,6 +43,10 @@ class Restore:
     """One restore to carry out."""
 
     command: Command
+    check: Command | None = None
+    """Runs once the first command has taken everything and succeeded; its stdin is empty."""
+    what: str = "restore"
+    """What the first command is called; `CHECK`: it only reads."""
     file_id: str
     size: int
     sha256: bytes
@@ -51,10 +56,10 @@ class Restore:
     watch: RestoreWatch
 
     async def carry_out(self, executor: Executor, storage: Storage, threads: Threads) -> int:
-        """Run the command and feed it the object; returns its exit code, 0.
+        """Run the command and feed it the object, then the check; returns the exit code, 0.
 
-        Raises RunError and StorageError; then the command never saw a normal end of its input,
-        and nothing of it is left running. So it is on cancellation, too.
+        Raises RunError and StorageError; then the command never saw a normal end of its input, or
+        had exited, and nothing is left running. So it is on cancellation, too.
         """
         stream = storage.read(self.file_id, size=self.size)
         chunks = CheckedChunks(
@@ -74,12 +79,36 @@ class Restore:
                 await reader
         except BaseExceptionGroup as group:
             raise first_cause(group) from None
+        if self.check is not None:
+            await self._check(executor, self.check)
         return 0
+
+    async def _check(self, executor: Executor, command: Command) -> None:
+        """Let the check decide. Raises CheckFailed, CommandKilled."""
+        await self.watch.phase(RestorePhase.CHECKING)
+        self.output.begin_another()
+        execution = await executor.start(command, input_size=None)
+        try:
+            await self.watch.traced(execution.trace)
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    stderr = tasks.create_task(pump_stderr(execution, self.output))
+                    stdout = tasks.create_task(pump_stdout_tail(execution, self.output))
+                    self.output.exit = await execution.wait()
+                    # What the command left behind must not hold the log open.
+                    await execution.kill()
+                    await stderr
+                    await stdout
+            except BaseExceptionGroup as group:
+                raise first_cause(group) from None
+        finally:
+            await execution.aclose()
+        check_exit(self.output.exit, what=CHECK)
 
     async def _run(
         self, executor: Executor, first: bytes | None, queue: asyncio.Queue[bytes | None]
     ) -> None:
-        execution = await executor.start(self.command, feeds_stdin=True)
+        execution = await executor.start(self.command, input_size=self.size)
         try:
             await self.watch.traced(execution.trace)
             try:
@@ -124,10 +153,10 @@ class Restore:
         """Raise where the command failed or did not take everything."""
         assert self.output.exit is not None
         total = f" with {unread} of {self.size} bytes unread" if unread else ""
-        check_exit(self.output.exit, what="restore", detail=total)
+        check_exit(self.output.exit, what=self.what, detail=total)
         if unread:
             raise InputNotRead(
-                f"The restore command exited before it had read the whole backup: {unread} of"
+                f"The {self.what} command exited before it had read the whole backup: {unread} of"
                 f" {self.size} bytes were left."
             )
 

@@ -71,7 +71,7 @@ class Save:
         Raises RunError and StorageError; then nothing of the save is left running, and what was
         sent is cancelled as far as B2 can be reached. So it is on cancellation, too.
         """
-        execution = await executor.start(self.command, feeds_stdin=False)
+        execution = await executor.start(self.command, input_size=None)
         try:
             await self.watch.traced(execution.trace)
             return await self._save(execution, storage, threads)

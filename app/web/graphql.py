@@ -96,7 +96,8 @@ class GraphQLEndpoint:
                 f"Accept must allow {RESPONSE_JSON}, {PLAIN_JSON} or {EVENT_STREAM}.",
             )
         principal = await self._authenticate(request)
-        prepared = self._operations.prepare(read_request(await self._read(request)))
+        asked = read_request(await self._read(request))
+        prepared = self._operations.prepare(asked, principal)
         if media == EVENT_STREAM:
             return self._stream(request, prepared, principal, visit)
         if isinstance(prepared, Prepared):

@@ -14,6 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from app.errors import DatabaseUnavailable
+from app.model.drifts import DriftKind
 from app.model.events import EventKind
 from app.model.integrations import IntegrationState
 from app.model.metrics import Metrics
@@ -23,7 +24,7 @@ from app.queries import metrics as queries
 PREFIX = "backup_gateway_"
 KEPT_SECONDS = 5.0
 READ_SECONDS = 10
-GOING = (IntegrationState.VERIFYING, IntegrationState.LIVE, IntegrationState.FAILED)
+SHOWN = (IntegrationState.VERIFYING, IntegrationState.LIVE, IntegrationState.FAILED, "UNREACHABLE")
 
 
 class Measured(Collector):
@@ -85,10 +86,35 @@ class Measured(Collector):
             ),
         )
         yield _gauge(
+            "scheduled_containers",
+            "Containers that make backups by themselves.",
+            (),
+            (((), metrics.scheduled),),
+        )
+        yield _gauge(
+            "overdue_containers",
+            "Containers whose backup did not come in time.",
+            (),
+            (((), metrics.overdue.count),),
+        )
+        yield _gauge(
+            "oldest_overdue_seconds",
+            "How long the longest awaited backup is overdue; 0 where none is.",
+            (),
+            (((), (now - (metrics.overdue.oldest or now)).total_seconds()),),
+        )
+        yield _gauge(
+            "drifts",
+            "Where buckets and records disagree now, by kind; at most 10,000 of a kind are kept of"
+            " a bucket.",
+            ("kind",),
+            (((kind,), metrics.drifts.get(kind, 0)) for kind in DriftKind),
+        )
+        yield _gauge(
             "integrations",
-            "Connections to Backblaze B2 by state.",
+            "Connections to Backblaze B2 by state; UNREACHABLE: B2 did not answer for 10 minutes.",
             ("state",),
-            (((state,), metrics.integrations.get(state, 0)) for state in GOING),
+            (((state,), metrics.integrations.get(state, 0)) for state in SHOWN),
         )
         yield _gauge(
             "events_last_day",

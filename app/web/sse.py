@@ -11,6 +11,7 @@ from starlette.types import Message, Receive, Scope, Send
 from app.api.execution import Answer
 from app.api.top_level_errors import hide, make_error
 from app.errors import GatewayError
+from app.web.cutting import cut, hurry
 
 EVENT_STREAM: Final = "text/event-stream"
 HEARTBEAT_SECONDS: Final = 15.0
@@ -54,9 +55,11 @@ class EventStream:
         self._send_seconds = send_seconds
         self._heartbeat_seconds = heartbeat_seconds
         self._turn = asyncio.Lock()
+        self._scope: Scope = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        del scope
+        self._scope = scope
+        hurry(scope, self._send_seconds)
         ended = _Ended()
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -107,14 +110,19 @@ class EventStream:
         try:
             async with asyncio.timeout(self._send_seconds), self._turn:
                 await send(message)
-        except (TimeoutError, OSError):
+        except TimeoutError:
+            cut(self._scope)
+            raise _Ended(is_gone=True) from None
+        except OSError:
             raise _Ended(is_gone=True) from None
 
     async def _send_last(self, send: Send, last: bytes) -> None:
         try:
             async with asyncio.timeout(1):
                 await send({"type": "http.response.body", "body": last, "more_body": False})
-        except (TimeoutError, OSError):
+        except TimeoutError:
+            cut(self._scope)
+        except OSError:
             return
 
 

@@ -17,6 +17,7 @@ from app.api.top_level_errors import hide, make_error
 from app.errors import GatewayError
 from app.model.access import Principal
 from app.web.authentication import HEADER, find_authorization, find_principal
+from app.web.cutting import cut, hurry
 from app.web.messages import REFUSALS, BadRequest, explain, read_json, read_request
 from app.web.visits import TooMany, Visits
 
@@ -68,6 +69,7 @@ class SocketEndpoint:
             await socket.close(_NO_PROTOCOL, f"Only the subprotocol {PROTOCOL} is spoken here")
             return
         await socket.accept(PROTOCOL)
+        hurry(scope, self.send_seconds)
         try:
             with self.visits.connection():
                 await _Session(self, socket).run()
@@ -223,9 +225,9 @@ class _Session:
 
     async def _answer(self, id: str, payload: dict[str, Any], principal: Principal) -> None:
         operations = self._endpoint.operations
-        prepared = operations.prepare(read_request(payload))
+        prepared = operations.prepare(read_request(payload), principal)
         if not isinstance(prepared, Prepared):
-            await self._finish(id, prepared.body["errors"])
+            await self._refuse(id, prepared)
         elif prepared.kind is OperationType.SUBSCRIPTION:
             with self._endpoint.visits.subscription(principal):
                 cost = operations.charge(prepared, principal)
@@ -250,10 +252,16 @@ class _Session:
     async def _pass_on(self, id: str, answer: Answer) -> bool:
         """Send an answer; False: it was a refusal, which ends the operation."""
         if answer.refused:
-            await self._finish(id, answer.body["errors"])
+            await self._refuse(id, answer)
             return False
         await self._send({"type": "next", "id": id, "payload": answer.body})
         return True
+
+    async def _refuse(self, id: str, answer: Answer) -> None:
+        """Send a refusal; there is a place for errors alone, so the first one tells the cost."""
+        first, *others = answer.body["errors"]
+        first = {**first, "extensions": first["extensions"] | answer.body.get("extensions", {})}
+        await self._finish(id, [first, *others])
 
     async def _finish(self, id: str, errors: list[dict[str, Any]] | None = None) -> None:
         # From here on the client may use the id again.
@@ -273,14 +281,19 @@ class _Session:
         try:
             async with asyncio.timeout(self._endpoint.send_seconds):
                 await self._socket.send_text(text)
-        except (TimeoutError, WebSocketDisconnect, RuntimeError):
+        except TimeoutError:
+            cut(self._socket.scope)
+            raise _Closed from None
+        except (WebSocketDisconnect, RuntimeError):
             raise _Closed from None
 
     async def _close(self, closed: _Closed) -> None:
         try:
             async with asyncio.timeout(1):
                 await self._socket.close(closed.code or _DEFECT, closed.reason)
-        except (TimeoutError, WebSocketDisconnect, RuntimeError):
+        except TimeoutError:
+            cut(self._socket.scope)
+        except (WebSocketDisconnect, RuntimeError):
             return
 
 

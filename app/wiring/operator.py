@@ -1,11 +1,13 @@
-"""The operator's commands: migrations, the first hub and key, the schema, a local B2."""
+"""The operator's commands: migrations, the first hub and key, a local B2."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-from app.api.schema import export
 from app.errors import NotFound, StartError
 from app.model.access import Role
+from app.postgres.migrate import check_migrated
 from app.postgres.migrate import migrate as apply_migrations
 from app.postgres.pool import Database
 from app.service import hubs, keys, ownership
@@ -24,6 +26,14 @@ def need_database_url(settings: Settings) -> str:
     return settings.database_url
 
 
+@asynccontextmanager
+async def open_migrated(settings: Settings) -> AsyncIterator[Database]:
+    """The database as its owner. Raises StartError, also where `migrate` has to be run first."""
+    async with Database.open(need_database_url(settings), role=None) as database:
+        await check_migrated(database)
+        yield database
+
+
 def migrate(settings: Settings) -> list[str]:
     """Apply what is missing; returns the names of the migrations. Raises StartError."""
     return asyncio.run(
@@ -39,7 +49,7 @@ def create_hub(settings: Settings, name: str) -> str:
     """Make a hub; returns its id. Raises StartError, InvalidInput, Conflict."""
 
     async def create() -> str:
-        async with Database.open(need_database_url(settings), role=None) as database:
+        async with open_migrated(settings) as database:
             return str((await hubs.create_hub(database, name)).id)
 
     return asyncio.run(create())
@@ -49,7 +59,7 @@ def create_key(settings: Settings, hub: str, *, role: str, name: str) -> str:
     """Make an API key of a hub; returns its token. Raises StartError, InvalidInput, NotFound."""
 
     async def create() -> str:
-        async with Database.open(need_database_url(settings), role=None) as database:
+        async with open_migrated(settings) as database:
             found = await hubs.find_hub(database, hub)
             if found is None:
                 raise NotFound(f"There is no hub {hub!r}.")
@@ -66,7 +76,7 @@ def claim(settings: Settings, integration: str) -> str:
     """
 
     async def record() -> str:
-        async with Database.open(need_database_url(settings), role=None) as database:
+        async with open_migrated(settings) as database:
             found = await ownership.find_integration(database, integration)
             await ownership.claim_integration(database, found)
             return f"{found.name} of {found.hub_name}"
@@ -81,15 +91,10 @@ def claim_all(settings: Settings) -> int:
     """
 
     async def record() -> int:
-        async with Database.open(need_database_url(settings), role=None) as database:
+        async with open_migrated(settings) as database:
             return await ownership.claim_all_stopped(database)
 
     return asyncio.run(record())
-
-
-def schema() -> str:
-    """The text of `schema.graphql`."""
-    return export()
 
 
 def local_b2(folder: Path, *, host: str, port: int) -> None:

@@ -1,4 +1,4 @@
-"""Makes the parts of gateways and workers from the settings."""
+"""Makes the parts of workers from the settings, and what gateways share with them."""
 
 import base64
 import os
@@ -9,37 +9,38 @@ import ssl
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
+import httpx
 import structlog
 
 from app import __version__
-from app.api.context import Parts as ApiParts
-from app.api.limits import Limits
 from app.errors import StartError
+from app.executor.docker import DockerExecutor
+from app.executor.engine import Engine
 from app.executor.port import Executor
 from app.executor.process import ProcessExecutor
 from app.executor.roots import ProcessRoots, check_roots
 from app.model.containers import Instance
+from app.model.engines import AllowedEngines
 from app.model.runs import ANYWHERE, place_of
 from app.postgres.listen import ListenHub
+from app.postgres.migrate import check_migrated
 from app.postgres.pool import Database
 from app.postgres.queue import Queue
-from app.service import hubs
+from app.service import engines, hubs
 from app.service.secrets import Sealer
 from app.settings import Settings
 from app.storage.buckets import Buckets
-from app.storage.local_access import EMBEDDED_KEY_PREFIX
-from app.transfer.objects import Objects
 from app.worker.parts import Parts as WorkerParts
 from app.worker.parts import Times
 from app.worker.receivers import Receivers
 
 USER_AGENT = f"backup-gateway/{__version__}"
 HASHING_THREADS = 4
-GATEWAY_CONNECTIONS = 20
 SPARE_WORKER_CONNECTIONS = 6
 UNREAD_MILLISECONDS = 20_000
 """After this long a connection ends whose peer takes nothing of what was sent."""
@@ -68,10 +69,13 @@ async def find_roots(
     for root in settings.process_roots:
         hub = await hubs.find_hub(database, root.hub)
         if hub is None:
-            raise StartError(
-                f"BACKUP_GATEWAY_PROCESS_ROOTS: there is no hub {root.hub!r};"
-                " make it by `backup-gateway hub create`."
+            # It may have been deleted by those whose it was: the other hubs need their workers.
+            log.warning(
+                "BACKUP_GATEWAY_PROCESS_ROOTS: there is no such hub; make it by"
+                " `backup-gateway hub create`, or take it out of the setting",
+                hub=root.hub,
             )
+            continue
         entries.append((hub.id, root.folder))
     reserved = {os.geteuid(): "the gateway"}
     for account in ("postgres", "nobody"):
@@ -82,37 +86,38 @@ async def find_roots(
     return check_roots(entries, worker_uid=os.geteuid(), reserved=reserved)
 
 
-def make_limits(settings: Settings) -> Limits:
-    """What a request may hold, where the operator wants it otherwise."""
-    return Limits(introspection=settings.introspection, **dict(settings.limits))
+async def find_engines(settings: Settings, database: Database) -> AllowedEngines:
+    """The addresses of the setting, with hubs by id."""
+    patterns: dict[UUID, tuple[str, ...]] = {}
+    for name, pattern in settings.engines:
+        hub = await hubs.find_hub(database, name)
+        if hub is None:
+            log.warning("BACKUP_GATEWAY_ENGINES: there is no such hub", hub=name)
+            continue
+        patterns[hub.id] = (*patterns.get(hub.id, ()), pattern)
+    return AllowedEngines(patterns=patterns)
 
 
-@asynccontextmanager
-async def make_api_parts(
-    settings: Settings, dsn: str, *, sealer: Sealer, embedded_realm: str | None
-) -> AsyncIterator[ApiParts]:
-    """What requests need. Raises StartError."""
-    role = settings.gateway_role
-    buckets = Buckets(realm=settings.b2_realm, embedded_realm=embedded_realm, user_agent=USER_AGENT)
-    threads = ThreadPoolExecutor(HASHING_THREADS, thread_name_prefix="hashing")
-    try:
-        async with Database.open(
-            dsn, role=role, application_name="backup-gateway", max_size=GATEWAY_CONNECTIONS
-        ) as database:
-            yield ApiParts(
-                database=database,
-                listen=ListenHub(dsn, role=role),
-                sealer=sealer,
-                delete_grace=settings.delete_grace,
-                start_within=settings.start_within,
-                embedded_key_prefix=EMBEDDED_KEY_PREFIX if embedded_realm else None,
-                default_host=settings.host_name,
-                webhooks_without_tls=bool(settings.webhook_networks),
-                objects=Objects(buckets.open, threads, streams=settings.downloads),
-            )
-    finally:
-        await buckets.aclose()
-        threads.shutdown(wait=False, cancel_futures=True)
+def make_buckets(settings: Settings, embedded_realm: str | None) -> Buckets:
+    """The storage of the integrations; the caller closes it."""
+    return Buckets(
+        realm=settings.b2_realm,
+        embedded_realm=embedded_realm,
+        user_agent=USER_AGENT,
+        tls=trust_for_storage(),
+    )
+
+
+@cache
+def trust_for_storage() -> ssl.SSLContext:
+    """One for a process: to read all certificates takes longer than all else that is made here."""
+    return httpx.create_ssl_context(trust_env=False)
+
+
+@cache
+def trust_for_receivers() -> ssl.SSLContext:
+    """The machine's own certificates, so that a company's receivers are trusted as well."""
+    return ssl.create_default_context()
 
 
 @asynccontextmanager
@@ -127,7 +132,7 @@ async def make_worker_parts(
     """What a worker needs. Raises StartError."""
     role = settings.worker_role
     owner = f"{settings.host_name}/{os.getpid()}/{secrets.token_hex(4)}"
-    buckets = Buckets(realm=settings.b2_realm, embedded_realm=embedded_realm, user_agent=USER_AGENT)
+    buckets = make_buckets(settings, embedded_realm)
     threads = ThreadPoolExecutor(HASHING_THREADS, thread_name_prefix="hashing")
     try:
         async with Database.open(
@@ -136,26 +141,43 @@ async def make_worker_parts(
             application_name="backup-gateway worker",
             max_size=settings.runs + SPARE_WORKER_CONNECTIONS,
         ) as database:
+            await check_migrated(database)
             roots = await find_roots(settings, database, demo)
             if roots.warning:
                 log.warning(roots.warning)
 
-            def find_executor(instance: Instance) -> Executor:
-                folder = instance.folder or "."
-                return ProcessExecutor(roots.of(instance.hub_id), folder=folder)
+            allowed = await find_engines(settings, database)
+
+            async def find_engine(hub_id: UUID, engine_id: UUID) -> Engine:
+                access = await engines.open_access(database, sealer, engine_id)
+                allowed.require(hub_id, access.address)
+                return Engine(access)
+
+            async def find_executor(instance: Instance) -> Executor:
+                if instance.engine_id is None:
+                    folder = instance.folder or "."
+                    return ProcessExecutor(roots.of(instance.hub_id), folder=folder)
+                assert instance.engine_container is not None
+                return DockerExecutor(
+                    await find_engine(instance.hub_id, instance.engine_id),
+                    container=instance.engine_container,
+                    user=instance.user,
+                    folder=instance.folder,
+                )
 
             yield WorkerParts(
                 owner=owner,
-                places=(place_of("process", settings.host_name), ANYWHERE),
+                places=(place_of(settings.host_name), ANYWHERE),
                 database=database,
                 listener=ListenHub(dsn, role=role),
                 queue=Queue(dsn, role=role),
                 sealer=sealer,
                 executor_of=find_executor,
+                engine_of=find_engine,
                 storage_of=buckets.open,
                 receivers=Receivers(
                     allowed=settings.webhook_networks,
-                    tls=ssl.create_default_context(),
+                    tls=trust_for_receivers(),
                     user_agent=USER_AGENT,
                 ),
                 threads=threads,
@@ -188,6 +210,8 @@ def _read_times(settings: Settings) -> Times:
         output_close=settings.output_close_seconds,
         delete_grace=settings.delete_grace,
         keep_ended=settings.keep_ended,
+        start_within=settings.start_within,
+        schedule_jitter=settings.schedule_jitter,
     )
 
 

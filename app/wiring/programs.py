@@ -1,4 +1,4 @@
-"""The gateway and the worker as programs: each alone against one PostgreSQL, or in one process."""
+"""The worker as a program, and what every program needs: a server, signals, logs, metrics."""
 
 import asyncio
 import logging
@@ -12,19 +12,19 @@ import structlog
 import uvicorn
 from starlette.applications import Starlette
 
-from app.api.context import Parts
 from app.postgres.pool import Database
 from app.service.secrets import Sealer
 from app.settings import Settings
-from app.web.app import create_app
 from app.web.metrics import create_metrics_app
-from app.wiring.connections import Connection
+from app.wiring.connections import Connection, SocketConnection
 from app.wiring.operator import need_database_url
-from app.wiring.parts import bind, make_api_parts, make_limits, make_sealer, make_worker_parts
-from app.wiring.trusted_documents import make_trusted_documents
+from app.wiring.parts import bind, make_sealer, make_worker_parts
 from app.worker.loop import Worker
 
 GRACE_SECONDS = 5
+# Longer than clients and balancers (5 to 60 s) keep an idle connection: who closes first while the
+# other sends loses a request that nobody may repeat.
+KEEP_ALIVE_SECONDS = 75
 LARGEST_MESSAGE = 256 * 1024
 log = structlog.get_logger()
 STOPPING = (signal.SIGINT, signal.SIGTERM)
@@ -55,29 +55,20 @@ class Server(uvicorn.Server):
         self.answers.set()
 
 
-def make_app(settings: Settings, parts: Parts) -> Starlette:
-    """The gateway as the operator wants it. Raises StartError."""
-    return create_app(
-        parts,
-        allowed_origins=settings.allowed_origins,
-        limits=make_limits(settings),
-        trusted=make_trusted_documents(settings),
-    )
-
-
 def make_server(app: Starlette) -> Server:
     """A server for sockets that are bound already."""
     return Server(
         uvicorn.Config(
             app,
             http=Connection,
-            ws="websockets-sansio",
+            ws=SocketConnection,
             ws_max_size=LARGEST_MESSAGE,
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
             proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=GRACE_SECONDS,
         ),
         app.state.stopping,
@@ -122,24 +113,6 @@ def stopping_on_signals(stop: Callable[[], None]) -> Iterator[None]:
     finally:
         for number in STOPPING:
             loop.remove_signal_handler(number)
-
-
-def serve(settings: Settings) -> None:
-    """Answer requests until stopped. Raises StartError."""
-    configure_logs(settings)
-    dsn, sealer = need_database_url(settings), make_sealer(settings, None)
-    with bind(settings.host, settings.port) as listening:
-        asyncio.run(_serve(settings, dsn, sealer, listening))
-
-
-async def _serve(settings: Settings, dsn: str, sealer: Sealer, listening: socket.socket) -> None:
-    async with make_api_parts(settings, dsn, sealer=sealer, embedded_realm=None) as parts:
-        server = make_server(make_app(settings, parts))
-        with stopping_on_signals(server.stop):
-            async with asyncio.TaskGroup() as tasks:
-                listener = tasks.create_task(parts.listen.run())
-                await server.serve(sockets=[listening])
-                listener.cancel()
 
 
 def work(settings: Settings) -> None:

@@ -26,6 +26,7 @@ from app.service.secrets import Sealer
 from app.settings import Settings
 from app.storage.local_access import local_credentials
 from app.wiring.embedded import EmbeddedB2, run_embedded_b2
+from app.wiring.gateway import make_api_parts, make_app
 from app.wiring.home import (
     Home,
     StoredCredentials,
@@ -36,12 +37,11 @@ from app.wiring.home import (
     write_credentials,
     write_private,
 )
-from app.wiring.parts import bind, make_api_parts, make_sealer, make_worker_parts
+from app.wiring.parts import bind, make_sealer, make_worker_parts
 from app.wiring.programs import (
     Server,
     bind_metrics,
     configure_logs,
-    make_app,
     make_server,
     stopping_on_signals,
     tell_metrics,

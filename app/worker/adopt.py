@@ -7,7 +7,8 @@ from typing import Final
 
 import structlog
 
-from app.errors import DatabaseUnavailable, Fenced, GatewayError, NotAdoptable, StorageError
+from app.defects import mask
+from app.errors import DatabaseUnavailable, Fenced, GatewayError, NotAdoptable
 from app.model.adoptions import AdoptionOrder
 from app.model.backups import BackupTrigger
 from app.model.drifts import Action, ListedVersion
@@ -18,17 +19,18 @@ from app.model.objects import (
     manifest_name,
     parse_object_name,
 )
+from app.model.steps import Step
+from app.postgres.leases import LeaseClock
 from app.service import adoptions
 from app.service.adoptions import UNKNOWN_HOSTNAME
 from app.service.recoveries import FoundBackup
 from app.storage.port import Storage
 from app.transfer.chunks import ChunkHasher
-from app.transfer.pipe import first_cause
+from app.worker.holding import Hold
 from app.worker.parts import Parts
 from app.worker.recover import find_manifest
 
 BATCH: Final = 4
-RENEW_SECONDS: Final = 5.0
 UNKNOWN_COMMAND: Final = "unknown: the backup was adopted without a manifest"
 NO_TIMEOUT: Final = timedelta(hours=12)
 
@@ -37,18 +39,30 @@ log = structlog.get_logger()
 
 async def carry_out_due(parts: Parts) -> int:
     """Carry out what is due; returns how many there were. Raises DatabaseUnavailable."""
-    orders = await adoptions.take_due(parts.database, parts.sealer, BATCH)
+    clock = LeaseClock(parts.times.give_up)
+    lease = timedelta(seconds=parts.times.lease)
+    orders = await adoptions.take_due(parts.database, parts.sealer, BATCH, lease=lease)
     async with asyncio.TaskGroup() as tasks:
         for order in orders:
-            tasks.create_task(_carry_out(parts, order))
+            tasks.create_task(_carry_out(parts, order, clock))
     return len(orders)
 
 
-async def _carry_out(parts: Parts, order: AdoptionOrder) -> None:
+async def _carry_out(parts: Parts, order: AdoptionOrder, clock: LeaseClock) -> None:
     identifier = str(order.id)
+    hasher = ChunkHasher()
+    hold = Hold(
+        parts.times,
+        clock,
+        lambda lease: adoptions.renew(parts.database, order, hasher.size, lease),
+    )
     error: GatewayError
     try:
-        await adoptions.adopted(parts.database, order, await _find(parts, order))
+        await parts.step(Step.ADOPT_TAKEN)
+        found = await hold.during(lambda: _find(parts, order, hold, hasher))
+        await parts.step(Step.ADOPT_MANIFEST_STORED)
+        await adoptions.adopted(parts.database, order, found)
+        await parts.step(Step.ADOPT_RECORDED)
     except DatabaseUnavailable:
         log.warning("an adoption waits for the database", drift=identifier)
         return
@@ -57,9 +71,8 @@ async def _carry_out(parts: Parts, order: AdoptionOrder) -> None:
         return
     except GatewayError as failure:
         error = failure
-    except Exception:
-        log.exception("an adoption failed unexpectedly", drift=identifier)
-        error = StorageError("Backblaze B2 answered in a way that is not understood.")
+    except Exception as cause:  # noqa: BLE001 - a defect is told like any other failure
+        error = mask(cause, drift=identifier)
     else:
         return
     log.warning("an orphan could not be adopted", drift=identifier, code=error.code)
@@ -69,7 +82,7 @@ async def _carry_out(parts: Parts, order: AdoptionOrder) -> None:
         log.warning("an adoption waits for the database", drift=identifier)
 
 
-async def _find(parts: Parts, order: AdoptionOrder) -> FoundBackup:
+async def _find(parts: Parts, order: AdoptionOrder, hold: Hold, hasher: ChunkHasher) -> FoundBackup:
     """The orphan with its manifest, which is written where there is none."""
     storage = parts.storage_of(order.storage)
     place = parse_object_name(order.storage.prefix, order.name)
@@ -95,17 +108,22 @@ async def _find(parts: Parts, order: AdoptionOrder) -> FoundBackup:
         uploaded_at=order.uploaded_at,
     )
     found = await find_manifest(storage, order.name, place, [own], manifests)
-    return found or await _read_whole(parts, storage, order)
+    return found or await _read_whole(parts, storage, order, hold, hasher)
 
 
-async def _read_whole(parts: Parts, storage: Storage, order: AdoptionOrder) -> FoundBackup:
+async def _read_whole(
+    parts: Parts, storage: Storage, order: AdoptionOrder, hold: Hold, hasher: ChunkHasher
+) -> FoundBackup:
     """Read the object from its first to its last byte, then write the manifest that it lacks."""
     if order.container_identifier is None:
         raise NotAdoptable(
             "There is no manifest, and the container that the object's name tells of is not there:"
             " say which container it belongs to."
         )
-    hasher = await _hash(parts, storage, order)
+    loop = asyncio.get_running_loop()
+    async with aclosing(storage.read(order.file_id, size=order.size)) as blocks:
+        async for block in blocks:
+            await loop.run_in_executor(parts.threads, hasher.update, block)
     place = parse_object_name(order.storage.prefix, order.name)
     assert place is not None
     sha256, chunk_hashes = hasher.digests()
@@ -130,7 +148,7 @@ async def _read_whole(parts: Parts, storage: Storage, order: AdoptionOrder) -> F
             restore_timeout=None,
         ),
     )
-    await adoptions.renew(parts.database, order, hasher.size)
+    hold.require()
     stored = await storage.put(
         manifest_name(order.name),
         manifest.encode(),
@@ -138,26 +156,3 @@ async def _read_whole(parts: Parts, storage: Storage, order: AdoptionOrder) -> F
         content_type=MANIFEST_CONTENT_TYPE,
     )
     return FoundBackup(manifest=manifest, manifest_file_id=stored.file_id)
-
-
-async def _hash(parts: Parts, storage: Storage, order: AdoptionOrder) -> ChunkHasher:
-    """Read all of the object. Raises StorageError, Fenced."""
-    hasher = ChunkHasher()
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            renewal = tasks.create_task(_renew(parts, order, hasher))
-            async with aclosing(storage.read(order.file_id, size=order.size)) as blocks:
-                async for block in blocks:
-                    await loop.run_in_executor(parts.threads, hasher.update, block)
-            renewal.cancel()
-    except BaseExceptionGroup as group:
-        raise first_cause(group) from None
-    return hasher
-
-
-async def _renew(parts: Parts, order: AdoptionOrder, hasher: ChunkHasher) -> None:
-    """Keep the orphan, and tell how much of it was read. Raises Fenced."""
-    while True:
-        await asyncio.sleep(RENEW_SECONDS)
-        await adoptions.renew(parts.database, order, hasher.size)

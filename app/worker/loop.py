@@ -12,13 +12,16 @@ from app.postgres.listen import ListenHub
 from app.postgres.pool import Database
 from app.worker import (
     adopt,
+    engines,
     ownership,
     probe,
     reclaim,
     reconcile,
     recover,
     retention,
+    schedules,
     sweep,
+    verifications,
     webhooks,
 )
 from app.worker.parts import Parts
@@ -88,14 +91,17 @@ class Worker:
                     runs.create_task(self._sweep(runs)),
                     runs.create_task(self._end_what_is_over()),
                     runs.create_task(self._prune()),
+                    runs.create_task(self._duty("duty:schedules", schedules.carry_out_due)),
                     runs.create_task(self._duty("duty:reclaims", reclaim.carry_out_due)),
                     runs.create_task(self._duty("duty:integrations", probe.carry_out_due)),
                     runs.create_task(self._duty("duty:ownership", ownership.carry_out_due)),
                     runs.create_task(self._duty("duty:retention", retention.carry_out_due)),
                     runs.create_task(self._duty("duty:webhooks", webhooks.carry_out_due)),
                     runs.create_task(self._duty("duty:reconciles", reconcile.carry_out_due)),
+                    runs.create_task(self._duty("duty:engines", engines.carry_out_due)),
                     runs.create_task(self._duty("duty:recoveries", recover.carry_out_due)),
                     runs.create_task(self._duty("duty:adoptions", adopt.carry_out_due)),
+                    runs.create_task(self._duty("duty:verifications", verifications.carry_out_due)),
                 ]
                 runs.create_task(self._consume())
                 await self._stopping.wait()

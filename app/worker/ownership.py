@@ -1,12 +1,14 @@
 """Asks and advances owner objects: before a batch that deletes by itself, on a claim, each hour."""
 
 import asyncio
+import functools
 from collections.abc import Sequence
+from datetime import timedelta
 from uuid import UUID
 
 import structlog
 
-from app.errors import GatewayError, NotTheOwner, OwnerBusy
+from app.errors import Fenced, GatewayError, NotTheOwner, OwnerBusy
 from app.model.ownership import (
     OWNER_CONTENT_TYPE,
     Holder,
@@ -18,14 +20,17 @@ from app.model.ownership import (
     owner_name,
     read_owner,
 )
+from app.model.steps import Step
+from app.postgres.leases import LeaseClock
 from app.service import ownership
 from app.storage.port import Storage, StoredObject
+from app.worker.holding import Hold
 from app.worker.parts import Parts
+from app.worker.probe import look_soon
 
 BATCH = 20
 AT_ONCE = 4
 TURN_SECONDS = 90.0
-"""Less than a turn lasts: whoever was late writes nothing more."""
 WAIT_SECONDS = 30.0
 LOOK_SECONDS = 0.2
 TRIES = 3
@@ -49,10 +54,10 @@ async def may_delete_by_itself(parts: Parts, integration_id: UUID) -> bool:
 
 async def require_owner(parts: Parts, integration_id: UUID) -> None:
     """As `may_delete_by_itself`, but raises NotTheOwner with the reason."""
-    turn = await _wait_for_turn(parts, integration_id)
+    turn, hold = await _wait_for_turn(parts, integration_id)
     try:
         async with asyncio.timeout(TURN_SECONDS):
-            await _advance(parts, turn)
+            await _advance(parts, turn, hold)
     except NotTheOwner as error:
         log.warning("not the owner", integration=str(integration_id), error=error.message)
         await ownership.stop(parts.database, turn, error.message)
@@ -60,6 +65,9 @@ async def require_owner(parts: Parts, integration_id: UUID) -> None:
     except TimeoutError:
         await ownership.end_turn(parts.database, turn)
         raise OwnerBusy("The bucket took too long to say whose it is.") from None
+    except Fenced:
+        await ownership.end_turn(parts.database, turn)
+        raise OwnerBusy("The turn was over; another worker may have its own by now.") from None
     except BaseException:
         # Also where this worker stops: nobody has to wait for the end of its turn.
         await ownership.end_turn(parts.database, turn)
@@ -80,6 +88,7 @@ async def carry_out_due(parts: Parts) -> int:
                 await may_delete_by_itself(parts, id)
             except GatewayError as error:
                 log.warning("an owner cannot be asked", integration=str(id), code=error.code)
+                await look_soon(parts, id, error)
 
     async with asyncio.TaskGroup() as tasks:
         for id in due:
@@ -93,44 +102,69 @@ async def release(parts: Parts, integration_id: UUID) -> None:
     Raises what `require_owner` raises, but not NotTheOwner.
     """
     try:
-        turn = await _wait_for_turn(parts, integration_id)
+        turn, hold = await _wait_for_turn(parts, integration_id)
     except NotTheOwner:
         return
-    try:
+
+    async def remove() -> None:
         storage = parts.storage_of(turn.storage)
         for version in await storage.versions(owner_name(turn.storage.prefix)):
             if read_owner(version.info).mark in turn.marks:
+                hold.require()
                 await storage.delete(version.file_id, version.name)
+
+    try:
+        await hold.during(remove)
+    except Fenced:
+        raise OwnerBusy from None
     finally:
         await ownership.end_turn(parts.database, turn)
 
 
-async def _wait_for_turn(parts: Parts, integration_id: UUID) -> Turn:
+async def _wait_for_turn(parts: Parts, integration_id: UUID) -> tuple[Turn, Hold]:
     """Wait for other workers of this database: their turns do not take ours away."""
+    lease = timedelta(seconds=parts.times.lease)
     loop = asyncio.get_running_loop()
     end = loop.time() + WAIT_SECONDS
     while True:
+        clock = LeaseClock(parts.times.give_up)
         try:
-            return await ownership.begin_turn(parts.database, parts.sealer, integration_id)
+            turn = await ownership.begin_turn(
+                parts.database, parts.sealer, integration_id, lease=lease
+            )
         except OwnerBusy:
             if loop.time() > end:
                 raise
+        else:
+            renew = functools.partial(ownership.renew_turn, parts.database, turn)
+            return turn, Hold(parts.times, clock, renew)
         await asyncio.sleep(LOOK_SECONDS)
 
 
-async def _advance(parts: Parts, turn: Turn) -> None:
+async def _advance(parts: Parts, turn: Turn, hold: Hold) -> None:
     storage = parts.storage_of(turn.storage)
-    marks = [*turn.marks]
-    for _ in range(TRIES):
-        if await _try_to_advance(parts, turn, storage, marks):
-            return
-    raise OwnerBusy("The owner object changed while it was read.")
+
+    async def write() -> list[StoredObject]:
+        await parts.step(Step.OWNER_TURN_BEGUN)
+        marks = [*turn.marks]
+        for _ in range(TRIES):
+            old = await _try_to_advance(parts, turn, storage, hold, marks)
+            if old is not None:
+                return old
+        raise OwnerBusy("The owner object changed while it was read.")
+
+    old = await hold.during(write)
+    await parts.step(Step.OWNER_CONFIRMED)
+    for version in old:
+        await storage.delete(version.file_id, version.name)
 
 
-async def _try_to_advance(parts: Parts, turn: Turn, storage: Storage, marks: list[UUID]) -> bool:
-    """Write the next version; `marks` learns its mark.
+async def _try_to_advance(
+    parts: Parts, turn: Turn, storage: Storage, hold: Hold, marks: list[UUID]
+) -> list[StoredObject] | None:
+    """Write the next version; `marks` learns its mark. Returns the versions that are to go.
 
-    False: something else changed meanwhile, and it is to be read anew. Raises NotTheOwner.
+    None: something else changed meanwhile, and it is to be read anew. Raises NotTheOwner, Fenced.
     """
     name = owner_name(turn.storage.prefix)
     before = await storage.versions(name)
@@ -138,13 +172,18 @@ async def _try_to_advance(parts: Parts, turn: Turn, storage: Storage, marks: lis
         _require(before, marks, turn)
     mark = await ownership.issue_mark(parts.database, turn)
     marks.append(mark)
+    await parts.step(Step.OWNER_MARK_ISSUED)
     generation = next_generation([read_owner(version.info) for version in before], turn.generation)
     owner = OwnerObject(installation_id=turn.installation_id, generation=generation, mark=mark)
     # Others write by this name too: whoever does so at the same time must see ours, and we theirs.
+    hold.require()
     await storage.put(
         name, owner.encode(), info=owner.info(), content_type=OWNER_CONTENT_TYPE, alone=False
     )
+    await parts.step(Step.OWNER_WRITTEN)
     after = await storage.versions(name)
+    # Where our turn is over, what others of this database wrote meanwhile is unknown to us.
+    hold.require()
     ours = [version for version in after if read_owner(version.info).mark == mark]
     others = [version for version in after if version not in ours]
     if not ours or {one.file_id for one in others} != {one.file_id for one in before}:
@@ -152,11 +191,9 @@ async def _try_to_advance(parts: Parts, turn: Turn, storage: Storage, marks: lis
             await storage.delete(version.file_id, name)
         if not turn.is_claim:
             _require(others, marks, turn)
-        return False
+        return None
     await ownership.confirm(parts.database, turn, generation)
-    for version in [*others, *ours[1:]]:
-        await storage.delete(version.file_id, name)
-    return True
+    return [*others, *ours[1:]]
 
 
 def _require(versions: Sequence[StoredObject], marks: Sequence[UUID], turn: Turn) -> None:

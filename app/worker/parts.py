@@ -4,11 +4,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor as Threads
 from dataclasses import dataclass, field
 from datetime import timedelta
+from uuid import UUID
 
-from app.executor.port import Executor
+from app.executor.port import ContainerHost, Executor
 from app.model.containers import Instance
 from app.model.integrations import StorageAccess
-from app.model.steps import Step, pass_step
+from app.model.schedules import MOST_JITTER
+from app.model.steps import PassStep, pass_step
 from app.postgres.listen import ListenHub
 from app.postgres.pool import Database
 from app.postgres.queue import Queue
@@ -33,6 +35,8 @@ class Times:
     delete_grace: timedelta = timedelta(hours=1)
     prune: float = 3600
     keep_ended: timedelta = timedelta(days=90)
+    start_within: timedelta = timedelta(hours=24)
+    schedule_jitter: timedelta = MOST_JITTER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +51,10 @@ class Parts:
     listener: ListenHub
     queue: Queue
     sealer: Sealer = field(repr=False)
-    executor_of: Callable[[Instance], Executor]
-    """Raises ExecutorNotAllowed, ExecutorUnavailable."""
+    executor_of: Callable[[Instance], Awaitable[Executor]]
+    """Raises ExecutorNotAllowed, ExecutorUnavailable, SecretUnreadable."""
+    engine_of: Callable[[UUID, UUID], Awaitable[ContainerHost]]
+    """The engine of a hub, both by id. Raises as `executor_of` does."""
     storage_of: Callable[[StorageAccess], Storage]
     receivers: Receivers
     """Where webhooks' messages go."""
@@ -60,5 +66,5 @@ class Parts:
     runs_per_hub: int | None
     hidden: Mapping[str, str] = field(repr=False, default_factory=dict)
     """Secrets of the operator that no log may show, by name."""
-    step: Callable[[Step], Awaitable[None]] = pass_step
+    step: PassStep = pass_step
     """Awaited at each step, for those who want to see what a crash there does."""

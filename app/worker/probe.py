@@ -1,10 +1,12 @@
-"""Probes integrations: when they are made or changed, when asked to, and daily."""
+"""Probes integrations: when made or changed, when asked to, where B2 was not reached, and daily."""
 
 import asyncio
+from uuid import UUID
 
 import structlog
 
-from app.errors import DatabaseUnavailable, GatewayError, KeyReachesNothing, StorageError
+from app.defects import mask
+from app.errors import DatabaseUnavailable, GatewayError, KeyReachesNothing, StorageUnavailable
 from app.model.integrations import IntegrationCheck
 from app.service import integration_checks
 from app.worker.parts import Parts
@@ -24,6 +26,16 @@ async def carry_out_due(parts: Parts) -> int:
     return len(checks)
 
 
+async def look_soon(parts: Parts, integration_id: UUID, error: GatewayError) -> None:
+    """Where a duty or a run could not reach B2, the integration is checked at once, not daily."""
+    if not isinstance(error, StorageUnavailable):
+        return
+    try:
+        await integration_checks.check_soon(parts.database, integration_id)
+    except DatabaseUnavailable:
+        log.warning("a probe waits for the database", integration=str(integration_id))
+
+
 async def _carry_out(parts: Parts, check: IntegrationCheck) -> None:
     identifier = str(check.integration.id)
     error: GatewayError | None = None
@@ -32,10 +44,9 @@ async def _carry_out(parts: Parts, check: IntegrationCheck) -> None:
     except GatewayError as failure:
         log.warning("probe failed", integration=identifier, code=failure.code)
         error = failure
-    except Exception:
+    except Exception as cause:  # noqa: BLE001 - a defect is told like any other failure
         # A verdict all the same: nobody must wait for it, least of all the user.
-        log.exception("a probe failed unexpectedly", integration=identifier)
-        error = StorageError("Backblaze B2 answered in a way that is not understood.")
+        error = mask(cause, integration=identifier)
     try:
         if error is None:
             # Whether the place is another one's is told only to who has a key to it.

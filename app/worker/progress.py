@@ -9,9 +9,10 @@ import structlog
 
 from app.errors import Canceled, DatabaseUnavailable, Fenced
 from app.model.orders import RunProgress
+from app.model.steps import Step
 from app.service import runs
 from app.worker.parts import Parts
-from app.worker.run import write_log
+from app.worker.persistence import write_log
 from app.worker.running import Roster, Running
 
 HEAR_SECONDS = 0.8
@@ -79,6 +80,7 @@ class ProgressWriter:
             if answer is None:
                 run.stop(Fenced())
             elif answer.cancel:
+                await self._parts.step(Step.CASCADE_CANCEL_HEARD)
                 run.stop(Canceled())
         for run in running:
             await self._write_log(run)

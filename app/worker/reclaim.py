@@ -8,14 +8,15 @@ from uuid import UUID
 
 import structlog
 
-from app.errors import DatabaseUnavailable, GatewayError, NotTheOwner, StillThere
+from app.errors import DatabaseUnavailable, GatewayError, NotTheOwner, OwnerBusy, StillThere
 from app.model.orders import ReclaimOrder
 from app.model.steps import Step
 from app.service import reclaims
 from app.service.ownership import ASKED_AGAIN
 from app.storage.port import Storage
-from app.worker.ownership import require_owner
+from app.worker.answers import Answers
 from app.worker.parts import Parts
+from app.worker.probe import look_soon
 
 BATCH = 40
 AT_ONCE = 4
@@ -48,9 +49,10 @@ async def carry_out_due(parts: Parts) -> int:
 async def _carry_out_batch(
     parts: Parts, batch: Sequence[ReclaimOrder], limit: asyncio.Semaphore
 ) -> None:
+    answers = Answers(parts)
     try:
         async with limit:
-            await require_owner(parts, batch[0].storage.integration_id)
+            await answers.require(batch[0].storage.integration_id)
     except DatabaseUnavailable:
         log.warning("reclaims wait for the database", reclaims=len(batch))
         return
@@ -61,15 +63,17 @@ async def _carry_out_batch(
 
     async def one(order: ReclaimOrder) -> None:
         async with limit:
-            await _carry_out(parts, order)
+            await _carry_out(parts, order, answers)
 
     async with asyncio.TaskGroup() as tasks:
         for order in batch:
             tasks.create_task(one(order))
 
 
-async def _carry_out(parts: Parts, order: ReclaimOrder) -> None:
+async def _carry_out(parts: Parts, order: ReclaimOrder, answers: Answers) -> None:
     try:
+        if not answers.count(order.storage.integration_id):
+            raise OwnerBusy("It is too long ago that the bucket was asked whose it is.")
         await _remove(parts.storage_of(order.storage), order)
         await parts.step(Step.RECLAIM_REMOVED)
         await reclaims.settle(parts.database, order.id, again_at=_again(order))
@@ -95,6 +99,7 @@ async def _put_off(
         await reclaims.put_off(parts.database, ids, error, again_in=again_in)
     except DatabaseUnavailable:
         log.warning("failed reclaims could not be recorded", reclaims=len(batch))
+    await look_soon(parts, batch[0].storage.integration_id, error)
 
 
 async def _remove(storage: Storage, order: ReclaimOrder) -> None:

@@ -1,20 +1,27 @@
 """Compares buckets with their records: when asked to, and daily; one bounded step at a time."""
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
 from types import MappingProxyType
 from typing import Final
 from uuid import UUID
 
 import structlog
 
-from app.errors import DatabaseUnavailable, Fenced, GatewayError, StorageError, StorageUnavailable
+from app.defects import mask
+from app.errors import DatabaseUnavailable, Fenced, GatewayError, StorageUnavailable
 from app.model.drifts import DriftDetail, Territory, check_page, cut_page
 from app.model.scans import ScanKind, ScanPhase, ScanStep
+from app.model.steps import step_of
+from app.postgres.leases import LeaseClock
 from app.queries.reconciles import Unwitnessed
 from app.service import reconciles, scans
 from app.transfer.pipe import first_cause
+from app.worker.holding import Hold
 from app.worker.parts import Parts
+from app.worker.probe import look_soon
 
 BATCH: Final = 4
 PAGE: Final = 5_000
@@ -22,7 +29,6 @@ PAGE: Final = 5_000
 WITNESSES: Final = 100
 ASKED_AT_ONCE: Final = 8
 STEP_SECONDS: Final = 45.0
-"""Less than a step's lease lasts."""
 
 log = structlog.get_logger()
 
@@ -32,22 +38,40 @@ async def carry_out_due(parts: Parts, *, page: int = PAGE) -> int:
 
     One step each, so that a large bucket keeps no other one waiting. Raises DatabaseUnavailable.
     """
-    steps = await scans.take_due(parts.database, parts.sealer, ScanKind.RECONCILE, BATCH)
+    return await carry_out_steps(
+        parts, ScanKind.RECONCILE, BATCH, lambda step: _work(parts, step, page)
+    )
+
+
+async def carry_out_steps(
+    parts: Parts, kind: ScanKind, limit: int, work: Callable[[ScanStep], Awaitable[None]]
+) -> int:
+    """Do the next step of each scan that is due; returns how many there were.
+
+    Raises DatabaseUnavailable.
+    """
+    clock = LeaseClock(parts.times.give_up)
+    lease = timedelta(seconds=parts.times.lease)
+    steps = await scans.take_due(parts.database, parts.sealer, kind, limit, lease=lease)
     async with asyncio.TaskGroup() as tasks:
         for step in steps:
-            tasks.create_task(carry_out(parts, step, lambda step: _work(parts, step, page)))
+            renew = functools.partial(scans.renew, parts.database, step)
+            hold = Hold(parts.times, clock, renew)
+            tasks.create_task(_carry_out(parts, step, hold, work))
     return len(steps)
 
 
-async def carry_out(
-    parts: Parts, step: ScanStep, work: Callable[[ScanStep], Awaitable[None]]
+async def _carry_out(
+    parts: Parts, step: ScanStep, hold: Hold, work: Callable[[ScanStep], Awaitable[None]]
 ) -> None:
     """Do one step of a scan; where that cannot be, it is tried again later, from there."""
     place = {"integration": str(step.integration_id), "scan": step.kind, "phase": step.phase}
     error: GatewayError
     try:
         async with asyncio.timeout(STEP_SECONDS):
-            await work(step)
+            await parts.step(step_of(step.kind, "TAKEN"))
+            await hold.during(lambda: work(step))
+            await parts.step(step_of(step.kind, step.phase))
     except DatabaseUnavailable:
         log.warning("a scan waits for the database", **place)
         return
@@ -58,9 +82,8 @@ async def carry_out(
         error = StorageUnavailable("Backblaze B2 answers too slowly; it is tried again.")
     except GatewayError as failure:
         error = failure
-    except Exception:
-        log.exception("a scan failed unexpectedly", **place)
-        error = StorageError("Backblaze B2 answered in a way that is not understood.")
+    except Exception as cause:  # noqa: BLE001 - a defect is told like any other failure
+        error = mask(cause, **place)
     else:
         return
     log.warning("a scan could not go on", code=error.code, error=error.message, **place)
@@ -68,6 +91,7 @@ async def carry_out(
         await scans.put_off(parts.database, step, error)
     except DatabaseUnavailable:
         log.warning("a scan waits for the database", **place)
+    await look_soon(parts, step.integration_id, error)
 
 
 async def _work(parts: Parts, step: ScanStep, page: int) -> None:

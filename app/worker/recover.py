@@ -24,12 +24,12 @@ from app.model.objects import (
     parse_object_name,
 )
 from app.model.scans import ScanKind, ScanPhase, ScanStep
-from app.service import recoveries, scans
+from app.service import recoveries
 from app.service.recoveries import FoundBackup
 from app.storage.port import Storage
 from app.transfer.pipe import first_cause
 from app.worker.parts import Parts
-from app.worker.reconcile import carry_out
+from app.worker.reconcile import carry_out_steps
 
 BATCH: Final = 4
 PAGE: Final = 500
@@ -44,11 +44,9 @@ async def carry_out_due(parts: Parts, *, page: int = PAGE) -> int:
 
     Raises DatabaseUnavailable.
     """
-    steps = await scans.take_due(parts.database, parts.sealer, ScanKind.RECOVER, BATCH)
-    async with asyncio.TaskGroup() as tasks:
-        for step in steps:
-            tasks.create_task(carry_out(parts, step, lambda step: _work(parts, step, page)))
-    return len(steps)
+    return await carry_out_steps(
+        parts, ScanKind.RECOVER, BATCH, lambda step: _work(parts, step, page)
+    )
 
 
 async def _work(parts: Parts, step: ScanStep, page: int) -> None:

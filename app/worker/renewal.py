@@ -38,7 +38,7 @@ async def renew_leases(parts: Parts, roster: Roster) -> None:
             log.exception("leases could not be renewed")
             continue
         for running, at in sent.items():
-            if running.id in kept:
+            if running.holder.id in kept:
                 running.clock.renewed(at)
             else:
                 running.stop(Fenced())

@@ -1,44 +1,36 @@
 """Carries out one run: claim, leftovers, work under lease, deadline and cancel, and its ending."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from datetime import timedelta
 from uuid import UUID
 
 import structlog
 
 from app.errors import (
     Canceled,
-    DatabaseUnavailable,
     Fenced,
     GatewayError,
     HandedOff,
     Interrupted,
     RunError,
+    SafetyBackupFailed,
     TimedOut,
 )
-from app.executor.port import Command
 from app.model.backups import StoredBackup
-from app.model.logs import Redactor, shows_stdout
-from app.model.objects import BackupPlace, Manifest, ManifestPolicy
-from app.model.orders import ClaimedRun, NewLogEntry, RestoreOrder, RunProgress, SaveOrder
+from app.model.orders import ClaimedRun, Order, RestoreOrder, SaveOrder, VerificationOrder
 from app.model.restores import RestorePhase
-from app.model.runs import run_mark
 from app.model.steps import Step, step_of
 from app.postgres.leases import LeaseClock
 from app.service import endings, runs
-from app.storage.port import StoredObject
-from app.transfer.pipe import Output
-from app.transfer.restore import Restore
-from app.transfer.save import Hashes, Save
+from app.service.orders import start_safety_backup
+from app.worker import transfers
 from app.worker.parts import Parts
+from app.worker.persistence import Watch, end_log, end_progress, persist
+from app.worker.probe import look_soon
 from app.worker.running import Roster, Running
 
-PAUSE_SECONDS = 0.2
-MOMENT = 0.001
-
-T = TypeVar("T")
+Outcome = StoredBackup | int | None | GatewayError
+"""What was stored, an exit code, or why it ended otherwise."""
 
 log = structlog.get_logger()
 
@@ -81,7 +73,7 @@ async def _carry_out_claimed(parts: Parts, running: Running) -> None:
         log.warning("leftovers could not be killed", code=error.code, error=error.message)
         return
     try:
-        order = await _persist(
+        order = await persist(
             running,
             lambda: runs.start_run(parts.database, running.claimed, sealer=parts.sealer),
         )
@@ -101,17 +93,15 @@ async def _kill_leftovers(parts: Parts, claimed: ClaimedRun) -> None:
     """Make the instance really free: what the former owner left running is killed first."""
     if (leftover := claimed.leftover) is None:
         return
-    executor = parts.executor_of(claimed.instance)
+    assert claimed.instance is not None
+    executor = await parts.executor_of(claimed.instance)
     await executor.kill_leftovers(leftover.trace or {}, leftover.run_mark)
 
 
-async def _work(
-    parts: Parts, running: Running, order: SaveOrder | RestoreOrder
-) -> StoredBackup | int | GatewayError:
+async def _work(parts: Parts, running: Running, order: Order) -> Outcome:
     """Do the transfer in a task of its own, so that it can be told to stop at any time."""
-    transfer = _save if isinstance(order, SaveOrder) else _restore
     async with asyncio.TaskGroup() as tasks:
-        work = tasks.create_task(_outcome(parts, running, order, transfer))
+        work = tasks.create_task(_outcome(parts, running, order))
         running.attach(work)
         await asyncio.wait({work})
     if work.cancelled():
@@ -122,16 +112,18 @@ async def _work(
     return outcome
 
 
-async def _outcome(
-    parts: Parts,
-    running: Running,
-    order: SaveOrder | RestoreOrder,
-    transfer: Callable[..., Awaitable[StoredBackup | int]],
-) -> StoredBackup | int | GatewayError:
+async def _outcome(parts: Parts, running: Running, order: Order) -> Outcome:
     seconds = order.run.timeout.total_seconds()
     try:
+        if isinstance(order, RestoreOrder) and order.restore.safety_backup_id is not None:
+            # Its time is its own, so that a slow save leaves the restore its whole time.
+            await _save_target(parts, running, order)
         async with asyncio.timeout(seconds):
-            return await transfer(parts, running, order)
+            if isinstance(order, SaveOrder):
+                return await transfers.save(parts, running, order)
+            if isinstance(order, RestoreOrder):
+                return await transfers.restore(parts, running, order)
+            return await transfers.verify(parts, running, order)
     except TimeoutError:
         return TimedOut(f"The run took longer than its timeout of {seconds:g} s.")
     except GatewayError as error:
@@ -141,220 +133,49 @@ async def _outcome(
         return RunError("The run failed by a defect of the gateway; its log has the details.")
 
 
-async def _save(parts: Parts, running: Running, order: SaveOrder) -> StoredBackup:
-    output = _make_output(parts, running, order)
-    place = BackupPlace(
-        installation_id=order.installation_id,
-        hub_id=order.run.hub_id,
-        container_id=order.container.id,
-        backup_id=order.backup.id,
-        epoch=running.epoch,
+async def _save_target(parts: Parts, running: Running, order: RestoreOrder) -> None:
+    """Save the instance before anything is restored into it. Raises Fenced, SafetyBackupFailed."""
+    # With it the restore's own row is listened to, so that its cancel is heard.
+    transfers.make_output(parts, running, order)
+    await Watch(parts, running).phase(RestorePhase.SAVING_TARGET)
+    save_order = await persist(
+        running,
+        lambda: start_safety_backup(parts.database, running.claimed, sealer=parts.sealer),
     )
-    started_at = _now()
-
-    def make_manifest(stored: StoredObject, hashes: Hashes) -> bytes:
-        return Manifest(
-            place=place,
-            object_name=order.object_name,
-            file_id=stored.file_id,
-            size=stored.size,
-            sha256=hashes.sha256,
-            chunk_hashes=hashes.chunk_hashes,
-            container_identifier=order.container.identifier,
-            instance_hostname=order.backup.instance_hostname,
-            trigger=order.backup.trigger,
-            created_at=order.backup.created_at,
-            started_at=started_at,
-            finished_at=_now(),
-            policy=ManifestPolicy(
-                backup_command=order.backup.backup_command,
-                backup_timeout=order.run.timeout,
-                min_bytes=order.min_bytes,
-                restore_command=order.backup.restore_command,
-                restore_timeout=order.policy.restore_timeout if order.policy else None,
-            ),
-        ).encode()
-
-    save = Save(
-        command=_make_command(running, order),
-        object_name=order.object_name,
-        info=place.file_info(),
-        min_bytes=order.min_bytes,
-        make_manifest=make_manifest,
-        output=output,
-        counters=running.counters,
-        watch=_Watch(parts, running),
-        close_seconds=parts.times.output_close,
-    )
-    executor = parts.executor_of(order.instance)
-    return await save.carry_out(executor, parts.storage_of(order.storage), parts.threads)
-
-
-async def _restore(parts: Parts, running: Running, order: RestoreOrder) -> int:
-    restore = Restore(
-        command=_make_command(running, order),
-        file_id=order.file_id,
-        size=order.size_bytes,
-        sha256=order.sha256,
-        chunk_hashes=order.chunk_hashes,
-        output=_make_output(parts, running, order),
-        counters=running.counters,
-        watch=_Watch(parts, running),
-    )
-    executor = parts.executor_of(order.instance)
-    return await restore.carry_out(executor, parts.storage_of(order.storage), parts.threads)
-
-
-def _now() -> datetime:
-    # Only shown in the manifest; what decides anything is told by the database's clock.
-    return datetime.now(UTC)  # noqa: TID251
-
-
-def _make_command(running: Running, order: SaveOrder | RestoreOrder) -> Command:
-    return Command(
-        shell=order.run.command,
-        variables=order.variables,
-        run_mark=run_mark(running.id, running.epoch),
-    )
-
-
-def _make_output(parts: Parts, running: Running, order: SaveOrder | RestoreOrder) -> Output:
-    known = [*order.variables.values(), *parts.hidden.values(), order.storage.key]
-    secrets = [value.encode() for value in known]
-    running.output = Output((Redactor(secrets), Redactor(secrets)))
-    return running.output
-
-
-class _Watch:
-    """Keeps with the row what must be known of a run should this process die."""
-
-    def __init__(self, parts: Parts, running: Running) -> None:
-        self._database = parts.database
-        self._running = running
-        self._step = parts.step
-
-    async def traced(self, trace: Mapping[str, str | int]) -> None:
-        run = self._running
-        await _persist(run, lambda: runs.record_trace(self._database, run.id, run.epoch, trace))
-        await self._step(step_of(run.claimed.run.kind, "COMMAND_STARTED"))
-
-    async def upload_started(self, file_id: str) -> None:
-        run = self._running
-        await _persist(run, lambda: runs.record_upload(self._database, run.id, run.epoch, file_id))
-        await self._step(Step.BACKUP_UPLOAD_STARTED)
-
-    async def object_stored(self) -> None:
-        await self._step(Step.BACKUP_OBJECT_STORED)
-
-    async def touched(self) -> None:
-        run = self._running
-        await _persist(run, lambda: runs.mark_touched(self._database, run.id, run.epoch))
-        run.touched = True
-        await self._step(Step.RESTORE_TOUCHED)
-
-    async def phase(self, phase: RestorePhase) -> None:
-        run = self._running
-        await _persist(run, lambda: runs.set_phase(self._database, run.id, run.epoch, phase))
-        if phase is RestorePhase.WAITING_FOR_COMMAND:
-            await self._step(Step.RESTORE_DELIVERED)
-
-
-async def _persist(running: Running, write: Callable[[], Awaitable[T]]) -> T:
-    """Write to the run's row, through a short absence of the database, while we hold the lease."""
-    while True:
-        running.require_lease()
-        try:
-            return await write()
-        except DatabaseUnavailable:
-            await asyncio.sleep(PAUSE_SECONDS)
-
-
-async def write_log(parts: Parts, running: Running, *, last: bool = False) -> None:
-    """Store what the run printed since the last call. Raises Fenced, DatabaseUnavailable."""
-    output = running.output
-    if output is None:
+    if save_order is None:
         return
-    async with running.log_lock:
-        change = output.stderr.take(last=last)
-        if not change.pieces:
-            return
-        entries = [
-            NewLogEntry(sequence=p.sequence, stream=p.stream, data=p.data) for p in change.pieces
-        ]
-        await _persist(
-            running,
-            lambda: runs.append_log(
-                parts.database,
-                running.id,
-                running.epoch,
-                entries,
-                drop_before=change.drop_before,
-                total_bytes=change.total_bytes,
-                truncated=change.truncated,
-            ),
-        )
-
-
-async def _end_progress(parts: Parts, running: Running) -> None:
-    """Write the last counters: what a short run did was perhaps never told before."""
-    if running.output is None:
-        return
-    counters = running.counters
-    moved = max(counters.bytes_read, counters.bytes_delivered)
-    progress = RunProgress(
-        run_id=running.id,
-        epoch=running.epoch,
-        bytes_read=counters.bytes_read,
-        bytes_stored=counters.bytes_stored,
-        bytes_delivered=counters.bytes_delivered,
-        bytes_per_second=round(moved / max(running.seconds, MOMENT)),
-    )
-    if not await _persist(running, lambda: runs.record_progress(parts.database, [progress])):
-        raise Fenced
-
-
-async def _end_log(parts: Parts, running: Running) -> None:
-    output = running.output
-    if output is None:
-        return
-    output.stderr.end()
-    await write_log(parts, running, last=True)
-    if not shows_stdout(failed=output.exit_code != 0, stderr_is_empty=output.stderr.is_empty):
-        return
-    change = output.stdout.take()
-    entries = [
-        NewLogEntry(sequence=p.sequence, stream=p.stream, data=p.data) for p in change.pieces
-    ]
-    if entries:
-        await _persist(
-            running,
-            lambda: runs.append_log(
-                parts.database,
-                running.id,
-                running.epoch,
-                entries,
-                drop_before=None,
-                total_bytes=change.total_bytes,
-                truncated=False,
-            ),
+    await parts.step(Step.SAFETY_BACKUP_BEGUN)
+    claimed = ClaimedRun(run=save_order.run, instance=save_order.instance, leftover=None)
+    carried = Running(claimed, running.clock, carrier=running)
+    parts_of_it = structlog.contextvars.bound_contextvars(run=str(carried.id))
+    with parts_of_it, running.carrying(carried):
+        outcome = await _work(parts, carried, save_order)
+        await _end(parts, carried, save_order, outcome)
+    if not isinstance(outcome, GatewayError):
+        await parts.step(Step.SAFETY_BACKUP_RECORDED)
+        await Watch(parts, running).phase(RestorePhase.PREPARING)
+    else:
+        reason = "that was cancelled." if isinstance(outcome, Canceled) else outcome.message
+        raise SafetyBackupFailed(
+            f"The instance could not be saved first, so the restore did not begin: {reason}"
         )
 
 
 async def _end(
     parts: Parts,
     running: Running,
-    order: SaveOrder | RestoreOrder,
-    outcome: StoredBackup | int | GatewayError,
+    order: Order,
+    outcome: Outcome,
 ) -> None:
     if isinstance(outcome, Fenced):
         raise outcome
-    await _end_progress(parts, running)
-    await _end_log(parts, running)
+    await end_progress(parts, running)
+    await end_log(parts, running)
     database, run_id, epoch = parts.database, running.id, running.epoch
     exit_code = running.output.exit_code if running.output else None
     if isinstance(outcome, HandedOff):
         if not running.touched:
-            await _persist(running, lambda: endings.requeue_run(database, run_id, epoch))
+            await persist(running, lambda: endings.requeue_run(database, run_id, epoch))
             log.info("run was handed off")
             return
         outcome = Interrupted()
@@ -362,18 +183,20 @@ async def _end(
         error = outcome
         log.info("run ended", code=error.code)
         if isinstance(error, Canceled):
-            await _persist(
-                running, lambda: endings.cancel_ended(database, run_id, epoch, exit_code)
-            )
+            await persist(running, lambda: endings.cancel_ended(database, run_id, epoch, exit_code))
         else:
-            await _persist(
+            await persist(
                 running,
                 lambda: endings.fail_run(database, run_id, epoch, error=error, exit_code=exit_code),
             )
+            await look_soon(parts, order.storage.integration_id, error)
     elif isinstance(outcome, StoredBackup) and isinstance(order, SaveOrder):
         stored = outcome
-        await _persist(running, lambda: endings.finish_backup(database, order, stored))
+        await persist(running, lambda: endings.finish_backup(database, order, stored))
         log.info("backup is live", bytes=stored.size_bytes)
     elif isinstance(order, RestoreOrder):
-        await _persist(running, lambda: endings.finish_restore(database, order, 0))
-        log.info("restore succeeded", bytes=order.size_bytes)
+        await persist(running, lambda: endings.finish_restore(database, order, 0))
+        log.info("restore succeeded", bytes=order.object.size_bytes)
+    elif isinstance(order, VerificationOrder):
+        await persist(running, lambda: endings.finish_verification(database, order, exit_code))
+        log.info("verification passed", proves=order.verification.level)

@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import structlog
 
-from app.errors import DatabaseUnavailable, GatewayError, RunError
+from app.errors import DatabaseUnavailable, GatewayError
+from app.model.steps import Step
 from app.service import integrations, sweeps
 from app.service.hub_deletions import finish_hub_deletions
 from app.worker.ownership import release
@@ -28,10 +29,12 @@ async def end_what_is_over(parts: Parts) -> None:
     await sweeps.end_unstarted(database)
     await sweeps.end_past_deadline(database, DEADLINE_MARGIN)
     await sweeps.end_owner_lost(database, timedelta(seconds=parts.times.owner_lost))
-    await sweeps.finish_container_deletions(database, parts.times.delete_grace)
+    if await sweeps.finish_container_deletions(database, parts.times.delete_grace):
+        await parts.step(Step.CASCADE_CONTAINER_ENDED)
     await sweeps.finish_instance_deletions(database)
     await end_integrations(parts)
-    await finish_hub_deletions(database)
+    if await finish_hub_deletions(database):
+        await parts.step(Step.CASCADE_HUB_FORGOTTEN)
 
 
 async def end_integrations(parts: Parts) -> None:
@@ -49,7 +52,9 @@ async def end_integrations(parts: Parts) -> None:
             log.warning("an owner object is left", integration=str(id), code=error.code)
             if error.retry:
                 continue
-        await integrations.end(parts.database, id)
+        await parts.step(Step.CASCADE_PLACE_FREED)
+        if await integrations.end(parts.database, id):
+            await parts.step(Step.CASCADE_INTEGRATION_ENDED)
 
 
 async def free_instances(parts: Parts) -> None:
@@ -60,9 +65,9 @@ async def free_instances(parts: Parts) -> None:
     for left in await sweeps.left_behind(parts.database, parts.places, BATCH):
         leftover = left.leftover
         try:
-            executor = parts.executor_of(left.instance)
+            executor = await parts.executor_of(left.instance)
             await executor.kill_leftovers(leftover.trace or {}, leftover.run_mark)
-        except RunError as error:
+        except GatewayError as error:
             log.warning(
                 "an instance cannot be freed", instance=str(left.instance.id), code=error.code
             )

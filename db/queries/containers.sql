@@ -71,11 +71,11 @@ order by id asc
 limit $2;
 
 -- name: cancel_runs
--- Ask every open run of a container to end.
+-- Ask every open run of a container to end; what one carries ends with it.
 with held as (
     select id
     from runs
-    where hub_id = $1 and container_id = $2 and finished_at is null
+    where hub_id = $1 and container_id = $2 and finished_at is null and carried_by is null
     order by id asc
     for update
 )

@@ -96,6 +96,7 @@ with held as (
     from runs
     where runs.hub_id = $1
         and runs.finished_at is null
+        and runs.carried_by is null
         and (
             exists (
                 select
@@ -107,6 +108,20 @@ with held as (
                 from restores
                 inner join backups on backups.id = restores.backup_id
                 where restores.hub_id = $1 and restores.id = runs.id and backups.integration_id = $2
+            )
+            or exists (
+                select
+                from restores
+                inner join backups on backups.id = restores.safety_backup_id
+                where restores.hub_id = $1 and restores.id = runs.id and backups.integration_id = $2
+            )
+            or exists (
+                select
+                from verifications
+                inner join backups on backups.id = verifications.backup_id
+                where verifications.hub_id = $1
+                    and verifications.id = runs.id
+                    and backups.integration_id = $2
             )
         )
     order by runs.id asc

@@ -66,6 +66,7 @@ set
         ) then excluded.retention_at
         else least(backup_policies.retention_at, excluded.retention_at)
     end,
+    verify_at = now(),
     updated_at = now()
 returning hub_id, container_id, integration_id, backup_command, backup_timeout, min_bytes,
     restore_command, restore_timeout, restore_check, restore_safety_backup,

@@ -1,9 +1,14 @@
 -- name: candidates
 -- The LIVE backups of some containers, with all that decides whether one may go, and the time.
 with being_read as (
-    select restores.backup_id
+    select unnest(array[restores.backup_id, restores.safety_backup_id]) as backup_id
     from runs
     inner join restores on restores.id = runs.id
+    where runs.hub_id = $1 and runs.finished_at is null
+    union all
+    select verifications.backup_id
+    from runs
+    inner join verifications on verifications.id = runs.id
     where runs.hub_id = $1 and runs.finished_at is null
 )
 
@@ -16,7 +21,18 @@ select
     coalesce(runs.finished_at, backups.created_at) as live_at,
     backups.pinned,
     backups.storage_status,
-    false as verification_failed,
+    coalesce(
+        (
+            select verifications.state = 'FAILED'
+            from verifications
+            where verifications.hub_id = $1
+                and verifications.backup_id = backups.id
+                and verifications.state in ('PASSED', 'FAILED')
+            order by verifications.created_at desc, verifications.id desc
+            limit 1
+        ),
+        false
+    ) as verification_failed,
     exists (
         select
         from instance_doubts
@@ -38,6 +54,12 @@ cross join lateral (
 ) as runs
 where backups.hub_id = $1 and backups.container_id = any($2::uuid[]) and backups.state = 'LIVE'
 order by backups.created_at desc, backups.id desc;
+
+-- name: buckets
+-- In whose buckets some backups are.
+select id, integration_id
+from backups
+where hub_id = $1 and id = any($2::uuid[]);
 
 -- name: look_again
 -- When the container's backups are looked at next: within about a day.

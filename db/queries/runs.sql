@@ -1,12 +1,12 @@
--- Every write of a backup's or restore's state stands here, each from a state that the caller names.
+-- Every write of a backup's, restore's or verification's state stands here, each from a state that the caller names.
 
 -- name: create_run
 -- A new run; no row where another one is open in its instance.
 insert into runs (
     hub_id, id, kind, container_id, instance_id, place, command, timeout, start_by,
-    requested_by_kind, requested_by_id, requested_by_name
+    requested_by_kind, requested_by_id, requested_by_name, carried_by
 )
-values ($1, $2, $3, $4, $5, $6, $7, $8, now() + $9::interval, $10, $11, $12)
+values ($1, $2, $3, $4, $5, $6, $7, $8, now() + $9::interval, $10, $11, $12, $13)
 on conflict (instance_id) where finished_at is null do nothing
 returning id;
 
@@ -29,9 +29,17 @@ values ($1, $2, $3, $4, $5, $6, 'QUEUED', $7, $8, $9, $10);
 -- name: create_restore
 -- The record that a run is to carry out.
 insert into restores (
-    hub_id, id, container_id, instance_id, backup_id, state, trigger, phase, bytes_total
+    hub_id, id, container_id, instance_id, backup_id, state, trigger, phase, bytes_total,
+    safety_backup_id, check_command
 )
-values ($1, $2, $3, $4, $5, 'QUEUED', $6, 'PREPARING', $7);
+values ($1, $2, $3, $4, $5, 'QUEUED', $6, 'PREPARING', $7, $8, $9);
+
+-- name: create_verification
+-- The record that a run is to fill.
+insert into verifications (
+    hub_id, id, container_id, instance_id, backup_id, level, state, bytes_total
+)
+values ($1, $2, $3, $4, $5, $6, 'QUEUED', $7);
 
 -- name: move_backup
 -- One legal move of one backup; no row where it is not in the state that it should leave.
@@ -50,6 +58,19 @@ update restores
 set state = $4, phase = case when $4 in ('QUEUED', 'RUNNING') then 'PREPARING' else phase end
 where hub_id = $1 and id = $2 and state = $3
 returning id;
+
+-- name: move_verification
+-- One legal move of one verification; no row where it is not in the state that it should leave.
+update verifications
+set state = $4
+where hub_id = $1 and id = $2 and state = $3
+returning id;
+
+-- name: link_safety_backup
+-- Another save comes before the restore's next try.
+update restores
+set safety_backup_id = $3
+where hub_id = $1 and id = $2;
 
 -- name: delete_with_container
 -- Every LIVE backup of a container goes with it; those that go by themselves stay so.
@@ -145,13 +166,13 @@ set cancel = true
 where hub_id = $1 and id = $2 and finished_at is null;
 
 -- name: start_run
--- A try begins: it is counted, and its time is limited.
+-- A try begins: it is counted, and its time is limited; that of a save before it counts extra.
 update runs
 set
     attempt = attempt + 1,
     started_epoch = epoch,
     started_at = coalesce(started_at, now()),
-    deadline_at = now() + least(timeout, $3::interval),
+    deadline_at = now() + least(timeout, $3::interval) + $4::interval,
     bytes_read = 0,
     bytes_stored = 0,
     bytes_delivered = 0,
@@ -174,6 +195,7 @@ where hub_id = $1 and id = $2 and finished_at is null;
 
 -- name: requeue_run
 -- Nobody has the run any more, not even who had it; it may wait as long again as it could at first.
+-- So it is with what it carries.
 update runs
 set
     epoch = epoch + 1,
@@ -182,7 +204,15 @@ set
     deadline_at = null,
     not_before = now(),
     start_by = now() + (start_by - created_at)
-where hub_id = $1 and id = $2 and finished_at is null;
+where hub_id = $1
+    and (
+        id = $2
+        or (
+            id = (select restores.safety_backup_id from restores where restores.id = $2)
+            and carried_by = $2
+        )
+    )
+    and finished_at is null;
 
 -- name: name_object
 -- Where the bytes of this try go: known before anything is sent. Null: there are none.
@@ -200,6 +230,20 @@ set
     size_bytes = $5,
     sha256 = $6,
     chunk_hashes = $7
+where hub_id = $1 and id = $2;
+
+-- name: former_sizes
+-- The sizes of the last LIVE backups of an instance, by container and hostname, newest first.
+select size_bytes
+from backups
+where hub_id = $1 and container_id = $2 and instance_hostname = $3 and state = 'LIVE' and id <> $4
+order by created_at desc, id desc
+limit $5;
+
+-- name: mark_size_drop
+-- The backup is much smaller than those before it.
+update backups
+set size_dropped = true
 where hub_id = $1 and id = $2;
 
 -- name: order_facts
@@ -236,11 +280,23 @@ order by id asc
 for no key update;
 
 -- name: read_by_runs
--- Which of these backups a run reads, or is to read.
-select distinct restores.backup_id
+-- Which of these backups a run reads, is to read, or made for its own safety.
+select restores.backup_id
 from restores
 inner join runs on runs.id = restores.id
-where restores.hub_id = $1 and restores.backup_id = any($2::uuid[]) and runs.finished_at is null;
+where restores.hub_id = $1 and restores.backup_id = any($2::uuid[]) and runs.finished_at is null
+union
+select saves.id
+from runs as saves
+inner join runs on runs.id = saves.carried_by
+where saves.hub_id = $1 and saves.id = any($2::uuid[]) and runs.finished_at is null
+union
+select verifications.backup_id
+from verifications
+inner join runs on runs.id = verifications.id
+where verifications.hub_id = $1
+    and verifications.backup_id = any($2::uuid[])
+    and runs.finished_at is null;
 
 -- name: reclaim_stored
 -- The promise to remove what LIVE backups have in the bucket: object and manifest, by id.
@@ -289,22 +345,3 @@ select exists (
     from reclaims
     where hub_id = $1 and backup_id = $2 and settled_at is null and confirmed_at is null
 );
-
--- name: recover_run
--- The run of a backup whose record was lost, as its manifest tells of it; no row where the id is taken.
-insert into runs (
-    hub_id, id, kind, container_id, place, command, timeout, epoch, attempt, started_epoch, start_by, created_at,
-    started_at, finished_at, exit_code, bytes_read, bytes_stored, requested_by_kind, requested_by_name
-)
-values ($1, $2, 'BACKUP', $3, 'anywhere', $4, $5, $6, 1, $6, $7, $7, $8, $9, 0, $10, $10, 'GATEWAY', $11)
-on conflict (id) do nothing
-returning id;
-
--- name: recover_backup
--- The record of a backup whose record was lost: its object and its manifest were seen.
-insert into backups (
-    hub_id, id, container_id, instance_hostname, integration_id, state, trigger, created_at, backup_command,
-    restore_command, min_bytes, object_name, file_id, manifest_file_id, size_bytes, sha256, chunk_hashes,
-    storage_status, storage_checked_at
-)
-values ($1, $2, $3, $4, $5, 'LIVE', $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 'PRESENT', now());

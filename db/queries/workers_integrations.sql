@@ -28,7 +28,7 @@ limit 1;
 -- name: lock
 -- One integration, for the end of its check.
 select id, hub_id, name, realm, key_id, next_key_id, bucket, prefix, state, error_code, error_message,
-    verified_at, created_at, check_at
+    verified_at, created_at, check_at, unreachable_told
 from integrations
 where id = $1
 for update;
@@ -67,11 +67,14 @@ set
     error_message = null,
     verified_at = now(),
     check_at = now() + $3::interval,
+    unreachable_since = null,
+    unreachable_told = false,
     state = 'LIVE'
 where id = $1 and state in ('VERIFYING', 'LIVE', 'FAILED');
 
 -- name: fail
 -- The check failed. A new key that was refused is dropped; what works by the old one stays.
+-- `is_late`: B2 cannot be reached for longer than people need not know, and they were not told.
 update integrations
 set
     next_key_id = case when $5 then null else next_key_id end,
@@ -79,8 +82,31 @@ set
     error_code = $2,
     error_message = $3,
     check_at = now() + $6::interval,
+    unreachable_since = case when $7 then coalesce(unreachable_since, now()) end,
     state = $4
-where id = $1 and state in ('VERIFYING', 'LIVE', 'FAILED');
+where id = $1 and state in ('VERIFYING', 'LIVE', 'FAILED')
+returning coalesce(unreachable_since <= now() - $8::interval, false) and not unreachable_told as is_late;
+
+-- name: told_unreachable
+-- People were told that it cannot be reached.
+update integrations
+set unreachable_told = true
+where id = $1;
+
+-- name: check_soon
+-- Something could not reach B2: the integration is checked now, unless a check is due soon anyway.
+with found as (
+    select id
+    from integrations
+    where id = $1 and state = 'LIVE' and check_at > now() + interval '5 minutes'
+    for update skip locked
+)
+
+update integrations
+set check_at = now()
+from found
+where integrations.id = found.id
+returning integrations.id;
 
 -- name: ending
 -- Integrations in deletion that nothing needs any more.

@@ -48,13 +48,42 @@ from webhook_deliveries
 order by work asc
 limit 10;
 
+-- name: overdue
+-- Containers that make backups by themselves, and those of which one is awaited for too long.
+-- That nobody carried out a due time is no reason to believe that nothing was due.
+select count(*) as waiting, min(late.since) as oldest, (select count(*) from schedules) as scheduled
+from schedules
+inner join backup_policies on backup_policies.container_id = schedules.container_id
+cross join lateral (
+    select least(
+        schedules.expected_by,
+        schedules.next_at + greatest(backup_policies.overdue_after, 2 * schedules.last_duration)
+    ) as since
+) as late
+where late.since <= now()
+    and (
+        -- Each by an index of its own.
+        (schedules.expected_by <= now() and schedules.overdue_told_at is not null)
+        or (schedules.expected_by <= now() and schedules.overdue_told_at is null)
+        or schedules.next_at <= now()
+    );
+
+-- name: drifts
+-- Where buckets and records disagree now, as people see it.
+select kind, count(*) as drifts
+from drifts
+where shown_at is not null and resolved_at is null
+group by kind
+order by kind asc
+limit 100;
+
 -- name: integrations
--- Connections to B2 by their state.
-select state, count(*) as integrations
+-- Connections to B2 by their state; one that works and was not reached for long is UNREACHABLE.
+select case when state = 'LIVE' and unreachable_told then 'UNREACHABLE' else state end as state, count(*) as integrations
 from integrations
 where state not in ('DELETING', 'DELETED')
-group by state
-order by state asc
+group by 1
+order by 1 asc
 limit 100;
 
 -- name: events

@@ -24,7 +24,7 @@ with due as (
 
 update integration_owners
 set check_at = now() + case
-    when generation = 0 or claimed_in is not null then interval '1 minute'
+    when generation = 0 or claimed_in is not null then interval '20 seconds'
     else interval '1 hour'
 end
 where integration_id in (select due.integration_id from due)
@@ -47,6 +47,13 @@ for update;
 update integration_owners
 set turn_of = $2, turn_until = now() + $3::interval
 where integration_id = $1;
+
+-- name: renew_turn
+-- The turn goes on for so long from now. No row: it was over.
+update integration_owners
+set turn_until = now() + $3::interval
+where integration_id = $1 and turn_of = $2 and turn_until > now()
+returning generation;
 
 -- name: issue
 -- A mark that is about to be written. No row: the turn is over.
@@ -82,7 +89,8 @@ set
     asked_until = now() + $3::interval,
     stopped_at = coalesce(stopped_at, now()),
     stopped_because = $4
-where integration_id = $1 and ($2::uuid is null or turn_of = $2);
+where integration_id = $1 and ($2::uuid is null or turn_of = $2)
+returning generation;
 
 -- name: end_turn
 -- The bucket could not be asked: others may try.

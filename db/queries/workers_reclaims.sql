@@ -16,6 +16,14 @@ with due as (
                 and restores.backup_id = reclaims.backup_id
                 and runs.finished_at is null
         )
+        and not exists (
+            select
+            from verifications
+            inner join runs on runs.id = verifications.id
+            where verifications.hub_id = reclaims.hub_id
+                and verifications.backup_id = reclaims.backup_id
+                and runs.finished_at is null
+        )
     order by reclaims.not_before asc, reclaims.id asc
     limit $1
     for update skip locked

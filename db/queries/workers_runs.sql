@@ -9,11 +9,33 @@ where id = $1;
 -- name: lock
 -- One run, for a change that nothing else may see half done.
 select id, hub_id, kind, container_id, instance_id, place, command, timeout, epoch, attempt, owner, cancel,
-    touched, trace, start_by, deadline_at, created_at, started_at, finished_at, started_epoch,
+    touched, trace, start_by, deadline_at, created_at, started_at, finished_at, started_epoch, carried_by,
     not_before <= now() as due, coalesce(deadline_at, start_by) < now() as late
 from runs
 where id = $1
 for update;
+
+-- name: lock_carried
+-- The open run that another one carries, which is locked already.
+select id, hub_id, kind, container_id, instance_id, place, command, timeout, epoch, attempt, owner, cancel,
+    touched, trace, start_by, deadline_at, created_at, started_at, finished_at, started_epoch, carried_by,
+    not_before <= now() as due, coalesce(deadline_at, start_by) < now() as late
+from runs
+where id = (select restores.safety_backup_id from restores where restores.id = $1)
+    and carried_by = $1
+    and finished_at is null
+order by id asc
+limit 1
+for update;
+
+-- name: lock_if_free
+-- As `lock`, but no row where somebody else has it: a paused worker may keep it for long.
+select id, hub_id, kind, container_id, instance_id, place, command, timeout, epoch, attempt, owner, cancel,
+    touched, trace, start_by, deadline_at, created_at, started_at, finished_at, started_epoch, carried_by,
+    not_before <= now() as due, coalesce(deadline_at, start_by) < now() as late
+from runs
+where id = $1
+for update skip locked;
 
 -- name: lock_hub
 -- One claim at a time in a hub whose runs are counted.
@@ -39,6 +61,13 @@ from leases
 where instance_id = $1
 for update;
 
+-- name: lock_lease_of_run
+-- The lease of a run that needs no instance.
+select run_id, epoch, owner, coalesce(lease_until >= clock_timestamp(), false) as alive, leftover
+from leases
+where instance_id is null and run_id = $1
+for update;
+
 -- name: keep_leftover
 -- What former owners of an instance may have left, until it is known to be dead.
 update leases
@@ -46,9 +75,20 @@ set leftover = $2
 where instance_id = $1;
 
 -- name: claim
--- A new epoch of a run begins, under a new owner.
+-- A new epoch of a run begins, under a new owner; and of what it carries.
 update runs
 set epoch = epoch + 1, owner = $2, trace = null
+where id = $1
+    or (
+        id = (select restores.safety_backup_id from restores where restores.id = $1)
+        and carried_by = $1
+        and finished_at is null
+    );
+
+-- name: carry
+-- A new run begins in the epoch and with the owner of the one that carries it.
+update runs
+set epoch = $2, owner = $3
 where id = $1;
 
 -- name: record_trace

@@ -48,6 +48,13 @@ where integration_id = $1 and kind = $2 and epoch = $3
 limit 1
 for update;
 
+-- name: renew
+-- A step goes on for so long from now. No row: it is not its worker's any more.
+update scans
+set lease_until = clock_timestamp() + $4::interval
+where integration_id = $1 and kind = $2 and epoch = $3 and lease_until > clock_timestamp()
+returning epoch;
+
 -- name: advance
 -- A step is done; the next one is due, whoever takes it.
 update scans

@@ -22,7 +22,7 @@ limit 1;
 -- Runs that no worker took in time.
 select id
 from runs
-where finished_at is null and owner is null and start_by < now()
+where finished_at is null and owner is null and start_by < now() and carried_by is null
 order by created_at asc, id asc
 limit $1;
 
@@ -30,7 +30,7 @@ limit $1;
 -- Runs that were cancelled while no worker had them.
 select id
 from runs
-where finished_at is null and owner is null and cancel
+where finished_at is null and owner is null and cancel and carried_by is null
 order by created_at asc, id asc
 limit $1;
 
@@ -39,6 +39,7 @@ limit $1;
 select id
 from runs
 where finished_at is null
+    and carried_by is null
     and owner is not null
     and coalesce(deadline_at, start_by) + $1::interval < now()
 order by created_at asc, id asc
@@ -58,7 +59,7 @@ limit $2;
 select exists (
     select
     from leases
-    where instance_id = $1 and run_id = $2 and lease_until + $3::interval < now()
+    where run_id = $1 and lease_until + $2::interval < now()
 );
 
 -- name: leave_unreachable
@@ -168,12 +169,12 @@ where state = 'DELETING'
 returning id;
 
 -- name: prune_restores
--- Records of restores that ended long ago.
+-- Records of restores that ended long ago; those of verifications go with these.
 with old as (
     select restores.id
     from restores
     inner join runs on runs.id = restores.id
-    where runs.finished_at < now() - $1::interval
+    where restores.trigger <> 'VERIFICATION' and runs.finished_at < now() - $1::interval
     order by runs.finished_at asc, restores.id asc
     limit $2
 )
@@ -182,6 +183,39 @@ delete from restores
 using old
 where restores.id = old.id
 returning restores.id;
+
+-- name: prune_verifications
+-- Records of verifications that ended long ago; the last one of a backup stays as long as that can be restored.
+with old as (
+    select verifications.id
+    from verifications
+    inner join runs on runs.id = verifications.id
+    inner join backups on backups.id = verifications.backup_id
+    where runs.finished_at < now() - $1::interval
+        and (
+            backups.state <> 'LIVE'
+            or exists (
+                select
+                from verifications as later
+                where later.hub_id = verifications.hub_id
+                    and later.backup_id = verifications.backup_id
+                    and later.state in ('PASSED', 'FAILED')
+                    and (later.created_at, later.id) > (verifications.created_at, verifications.id)
+            )
+        )
+    order by runs.finished_at asc, verifications.id asc
+    limit $2
+)
+
+delete from verifications
+using old
+where verifications.id = old.id
+returning verifications.id;
+
+-- name: prune_restores_of
+-- The restores that these verifications made.
+delete from restores
+where id = any($1::uuid[]);
 
 -- name: prune_backups
 -- Records of backups that ended long ago and have, or had, nothing in the bucket any more.
@@ -200,6 +234,11 @@ with old as (
         select
         from restores
         where restores.hub_id = backups.hub_id and restores.backup_id = backups.id
+    )
+    and not exists (
+        select
+        from verifications
+        where verifications.hub_id = backups.hub_id and verifications.backup_id = backups.id
     )
     and not exists (
         select

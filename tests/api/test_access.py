@@ -37,6 +37,8 @@ NEEDS = {
     "createDownload": Capability.DOWNLOAD,
     "restoreBackup": Capability.RESTORE,
     "cancelRestore": Capability.CANCEL,
+    "verifyBackup": Capability.VERIFY,
+    "cancelVerification": Capability.CANCEL,
     "createContainer": Capability.CONFIGURE,
     "updateContainer": Capability.CONFIGURE,
     "deleteContainer": Capability.DELETE_CONTAINERS,
@@ -46,6 +48,9 @@ NEEDS = {
     "updateInstance": Capability.CONFIGURE,
     "deleteInstance": Capability.CONFIGURE,
     "configureBackups": Capability.CONFIGURE,
+    "createEngine": Capability.CONFIGURE,
+    "updateEngine": Capability.CONFIGURE,
+    "deleteEngine": Capability.CONFIGURE,
     "createIntegration": Capability.CONFIGURE,
     "updateIntegration": Capability.CONFIGURE,
     "verifyIntegration": Capability.CONFIGURE,
@@ -62,6 +67,7 @@ NEEDS = {
     "deleteWebhook": Capability.CONFIGURE,
     "restoreProgress": Capability.READ,
     "backupProgress": Capability.READ,
+    "verificationProgress": Capability.READ,
     "runLogs": Capability.READ,
     "containerBackups": Capability.READ,
     "hubEvents": Capability.READ,
@@ -165,7 +171,7 @@ async def test_a_subscription_is_forbidden_to_a_key_without_its_capability(
                 await opened.subscribe("1", call)
                 answer = await opened.read()
             assert answer["type"] == "error", name
-            assert answer["payload"][0]["extensions"] == {"code": "FORBIDDEN"}
+            assert answer["payload"][0]["extensions"]["code"] == "FORBIDDEN"
 
 
 async def test_a_revoked_and_an_expired_key_are_nobody(

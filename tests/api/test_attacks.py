@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from types import FrameType
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from graphql import validate
@@ -14,6 +15,7 @@ from app.api.documents import Prepared
 from app.api.execution import Answer, Operations, Request
 from app.api.limits import Limits
 from app.api.schema import make_schema
+from app.model.access import Principal
 
 MOST_CALLS = 1_000_000
 """Functions of Python: about a quarter of a second."""
@@ -70,6 +72,26 @@ ATTACKS = {
     "directives of the operation": ("query " + "@a " * 400 + "{ viewer { name } }", "DIRECTIVES"),
     "doubling fields": (doubling(60, "viewer { name }"), "FIELDS"),
     "doubling aliases": (doubling(60, "a: viewer { name }"), "ALIASES"),
+    "introspection again and again": (
+        "{ "
+        + "".join(f"a{n}: __schema {{ ...S }} " for n in range(25))
+        + "} fragment S on __Schema { types { fields { args { type { kind ofType { kind "
+        "ofType { kind ofType { kind } } } } } type { fields { name } } } } }",
+        "COST",
+    ),
+    "doubling what the schema tells of nothing": (
+        '{ __type(name: "String") { fields { ...F0 } } } '
+        + "".join(f"fragment F{n} on __Field {{ ...F{n + 1} ...F{n + 1} }} " for n in range(60))
+        + "fragment F60 on __Field { ...Nothing }",
+        "VALIDATION",
+    ),
+    "a circle in introspection": (
+        (
+            "{ __schema { types { ...A } } } fragment A on __Type { name ofType { ...B ...B } } "
+            "fragment B on __Type { kind ofType { ...A ...A } }"
+        ),
+        "VALIDATION",
+    ),
     "doubling introspection": (doubling(60, "__schema { types { name } }"), "FIELDS"),
     "circle": ("{ ...A } fragment A on Query { ...B } fragment B on Query { ...A }", "VALIDATION"),
     "depth": (deep(4) + "{ id } " + "} } } } } " * 4, "DEPTH"),
@@ -97,9 +119,16 @@ def operations(parts: Parts) -> Operations:
     return Operations(parts, Limits())
 
 
+def a_principal() -> Principal:
+    """One that has spent nothing yet."""
+    id = uuid4()
+    return Principal(hub_id=id, key_id=id, name="x", role=None, capabilities=frozenset())
+
+
 def refuse(operations: Operations, query: str, variables: dict[str, Any] | None = None) -> str:
     """The code of the refusal, before or by validation; none where it would be carried out."""
-    prepared = operations.prepare(Request(query=query, variables=variables, operation_name=None))
+    request = Request(query=query, variables=variables, operation_name=None)
+    prepared = operations.prepare(request, a_principal())
     if isinstance(prepared, Answer):
         return str(prepared.body["errors"][0]["extensions"]["code"])
     assert isinstance(prepared, Prepared)
@@ -140,6 +169,6 @@ def test_a_long_list_in_the_document_is_refused(parts: Parts) -> None:
 def test_ids_multiply_what_is_asked_of_each(operations: Operations) -> None:
     query = "query($ids: [ID!]!) { nodes(ids: $ids) { id __typename } }"
     request = Request(query=query, variables={"ids": ["x"] * 100}, operation_name=None)
-    prepared = operations.prepare(request)
+    prepared = operations.prepare(request, a_principal())
     assert isinstance(prepared, Prepared)
-    assert prepared.cost == 1 + 100
+    assert prepared.cost == 1 + 2 * 100

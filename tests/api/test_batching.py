@@ -19,9 +19,11 @@ from graphql import (
 )
 from starlette.applications import Starlette
 
+from app.model.engines import NewEngine
 from app.model.events import EventKind, NewEvent
 from app.postgres.pool import Database
 from app.service.backups import delete_backups
+from app.service.engines import create_engine
 from app.service.events import record_event
 from app.service.webhooks import create_webhook
 from tests.builders import (
@@ -34,13 +36,20 @@ from tests.builders import (
     an_instance,
 )
 from tests.graphql_server import Client, ClientAs, LoggedDatabase
+from tests.verification_builders import a_queued_verification
 
 ROOT = Path(__file__).parents[2]
 RUN = """id state trigger createdAt startedAt finishedAt exitCode error { code message }
 requestedBy { kind id name } logs(first: 1) { totalCount truncated totalBytes nodes { text } }
 container { id } instance { id }"""
-RESTORE = f"""{RUN} phase progress {{ bytesDelivered eta }} backup {{ id }}"""
-BACKUP = f"""{RUN} instanceHostname duration sizeBytes sha256 pinned note
+RESTORE = f"""{RUN} phase progress {{ bytesDelivered eta }} backup {{ id }}
+ safetyBackup {{ id }}"""
+VERIFICATION = """id level state createdAt startedAt finishedAt exitCode error { code message }
+ requestedBy { kind id name } logs(first: 1) { totalCount truncated totalBytes nodes { text } }
+ container { id } instance { id } backup { id } restore { id } progress { bytesChecked }"""
+BACKUP = f"""{RUN} verification {{ {VERIFICATION} }}
+   verifications(first: 2) {{ totalCount nodes {{ {VERIFICATION} }} }}
+   instanceHostname duration sizeBytes sha256 sizeDropped pinned note
   commands {{ backup }} target {{ integration {{ id }} path }} progress {{ bytesRead }}
   storage(live: true) {{ status advice checkedAt error {{ code }} }}
   retention {{ keep code reason }} expiresAt deletionRequestedBy {{ name }}
@@ -49,11 +58,12 @@ INTEGRATION = """id name state keyId nextKeyId bucket prefix error { code } veri
 lastReconciledAt reconcile { running } recovery { running }"""
 CONTAINERS = f"""{{ containers(first: 10) {{ totalCount nodes {{
   id identifier name stateful state labels {{ name }} createdAt goesAt storedBytes
-  lastBackup {{ id }}
+  lastBackup {{ id }} nextBackupAt overdueSince
   backupPolicy {{ updatedAt integration {{ {INTEGRATION} }}
     backup {{ command }} restore {{ command }} }}
   instances {{ totalCount nodes {{ id hostname state executor host folder scratch createdAt
-    variableNames inDoubtSince restorable {{ possible }} container {{ id }} }} }}
+    engine {{ id }} engineContainer user variableNames inDoubtSince
+    restorable {{ possible }} container {{ id }} }} }}
   backups(first: 5) {{ totalCount nodes {{ {BACKUP} }} }}
   restores(filter: {{states: [QUEUED]}}) {{ totalCount nodes {{ id }} }}
   retentionPreview(first: 5) {{ totalCount nodes {{ keep backup {{ id }} }} }}
@@ -62,6 +72,8 @@ BACKUPS = f"""{{ hub {{ storedBytes
   backups(first: 100) {{ totalCount nodes {{ {BACKUP} }} }}
   restores(first: 100) {{ totalCount nodes {{ {RESTORE} }} }}
   integrations(first: 100) {{ totalCount nodes {{ {INTEGRATION} }} }}
+  engines(first: 100) {{ totalCount nodes {{ id name address host state version error {{ code }}
+    unreachableSince checkedAt createdAt }} }}
   apiKeys(first: 100) {{ totalCount nodes {{ id name prefix role capabilities
     createdAt expiresAt revokedAt }} }}
   webhooks(first: 100) {{ totalCount nodes {{ id url kinds enabled pending lastDeliveredAt
@@ -70,7 +82,7 @@ BACKUPS = f"""{{ hub {{ storedBytes
 
 EVENTS = """{ hub { events(first: 100) { totalCount nodes { id kind message createdAt
   details { name } container { name } instance { hostname } backup { state } restore { state }
-  integration { name } } } } }"""
+  verification { state } integration { name } } } } }"""
 
 DRIFTS = """{ hub { storageDrift(first: 100) { totalCount nodes { id kind detail name fileId
   sizeBytes uploadedAt foundAt resolvedAt resolution adopting bytesRead error { code }
@@ -113,6 +125,7 @@ async def test_many_containers_take_as_many_statements_as_one(
         backup = await a_live_backup(gateway_database, worker_database, stage)
         await a_failed_backup(gateway_database, worker_database, stage)
         await a_queued_restore(gateway_database, stage, backup)
+        await a_queued_verification(gateway_database, stage, backup)
 
     await add()
     one = await count(logged, logged_database, CONTAINERS)
@@ -122,12 +135,24 @@ async def test_many_containers_take_as_many_statements_as_one(
     data = await logged.ask(CONTAINERS)
     assert len(data["containers"]["nodes"]) == 6
     # More statements are a change to explain.
-    assert (one, many) == (31, 31), logged_database.statements
+    assert (one, many) == (38, 38), logged_database.statements
 
 
 async def a_webhook(gateway: Database, client: Client) -> None:
     url = "https://hooks.example/"
     await create_webhook(gateway, client.principal, url=url, kinds=None, sealer=SEALER, http=False)
+
+
+async def an_engine(gateway: Database, client: Client) -> None:
+    new = NewEngine(
+        name="docker",
+        address="unix:///run/docker.sock",
+        host=None,
+        authority=None,
+        certificate=None,
+        key=None,
+    )
+    await create_engine(gateway, client.principal, new=new, default_host="here", sealer=SEALER)
 
 
 @pytest.mark.timeout(120)  # a hundred backups are made, one after the other
@@ -139,20 +164,30 @@ async def test_a_hundred_backups_take_as_many_statements_as_one(
     gateway_database: Database,
     worker_database: Database,
 ) -> None:
-    stage = await a_stage(owner, gateway_database, worker_database, admin=logged.principal)
-    backup = await a_live_backup(gateway_database, worker_database, stage)
-    await a_queued_restore(gateway_database, stage, backup)
-    await a_webhook(gateway_database, logged)
+    """Live ones, of several containers with policies, integrations and restores of their own."""
+
+    async def add(count: int) -> None:
+        stage = await a_stage(owner, gateway_database, worker_database, admin=logged.principal)
+        await a_webhook(gateway_database, logged)
+        await an_engine(gateway_database, logged)
+        for _ in range(count):
+            backup = await a_live_backup(gateway_database, worker_database, stage)
+        await a_queued_verification(gateway_database, stage, backup)
+        for _ in range(min(count, 3)):
+            other = await an_instance(gateway_database, logged.principal, stage.container)
+            await a_queued_restore(gateway_database, replace(stage, instance=other), backup)
+
+    await add(1)
     one = await count(logged, logged_database, BACKUPS)
-    await a_webhook(gateway_database, logged)
-    other = await an_instance(gateway_database, logged.principal, stage.container)
-    stage = replace(stage, instance=other)
-    for _ in range(99):
-        await a_failed_backup(gateway_database, worker_database, stage)
+    for number in (33, 33, 33):
+        await add(number)
     many = await count(logged, logged_database, BACKUPS)
-    data = await logged.ask(BACKUPS)
-    assert len(data["hub"]["backups"]["nodes"]) == 100
-    assert (one, many) == (31, 31), logged_database.statements
+    backups = (await logged.ask(BACKUPS))["hub"]["backups"]["nodes"]
+    assert [backup["state"] for backup in backups] == ["LIVE"] * 100
+    assert len({backup["container"]["id"] for backup in backups}) == 4
+    assert {backup["retention"]["keep"] for backup in backups} == {True}
+    assert sum(backup["restores"]["totalCount"] for backup in backups) == 1 + 3 * 3
+    assert (one, many) == (41, 41), logged_database.statements
 
 
 async def test_many_events_take_as_many_statements_as_one(
@@ -167,6 +202,7 @@ async def test_many_events_take_as_many_statements_as_one(
         stage = await a_stage(owner, gateway_database, worker_database, admin=logged.principal)
         backup = await a_live_backup(gateway_database, worker_database, stage)
         restore = await a_queued_restore(gateway_database, stage, backup)
+        await a_queued_verification(gateway_database, stage, backup)
         new = NewEvent(
             kind=EventKind.DRIFT_FOUND,
             message="Something is not as it was.",

@@ -23,7 +23,7 @@ from tests.scene import Scene, build_scene
 ALL = find_cases()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def staged(
     server_dsn: str, template: str, database_names: Iterator[str]
 ) -> Iterator[tuple[str, Scene]]:

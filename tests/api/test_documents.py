@@ -7,19 +7,27 @@ from typing import Any
 import pytest
 from graphql import (
     GraphQLError,
+    GraphQLObjectType,
     GraphQLResolveInfo,
     OperationDefinitionNode,
     OperationType,
     TokenKind,
     build_schema,
     execute_sync,
+    get_named_type,
+    get_nullable_type,
+    is_leaf_type,
+    is_list_type,
     parse,
 )
 
 from app.api.documents import Prepared, count_lexemes, prepare
+from app.api.execution import find_lists, find_sizes, read_schema
+from app.api.introspection import SchemaSizes
 from app.api.known_documents import KnownDocuments
-from app.api.limits import Limits, measure
-from app.api.paging import read_limit
+from app.api.limits import ENTRIES, Limits, measure
+from app.api.paging import LARGEST_PAGE, read_limit
+from app.api.schema import export
 from app.api.top_level_errors import show_error
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "app/web/static/examples").glob("*.graphql"))
@@ -35,6 +43,7 @@ def read(
         operation_name=name,
         limits=Limits(**limits),
         lists=LISTS,
+        sizes=find_sizes(export()),
         known=KnownDocuments(),
     )
 
@@ -141,10 +150,15 @@ def test_asking_b2_now_costs_points_each_time() -> None:
         return read(query, variables).cost
 
     one = "query ($l: Boolean = true) { a { storage(live: $l) { status } } }"
-    assert cost("{ a { storage { status } } }") == 3
-    assert cost("{ a { storage(live: false) { status } } }") == 3
+    assert cost("{ a { storage { status } } }") == 9
+    assert cost("{ a { storage(live: false) { status } } }") == 14
     assert cost("{ a { storage(live: true) { status } } }") == 103
-    assert [cost(one), cost(one, l=True), cost(one, l=False), cost(one, l=None)] == [103, 103, 3, 3]
+    assert [cost(one), cost(one, l=True), cost(one, l=False), cost(one, l=None)] == [
+        103,
+        103,
+        24,
+        24,
+    ]
     page = "{ backups(first: 50) { nodes { storage(live: true) { status } } } }"
     assert cost(page) == 1 + 50 * (1 + 100 + 1 + 1)
 
@@ -165,6 +179,70 @@ def test_a_page_that_is_no_int_is_refused_like_any_other() -> None:
         assert refuse(query, {"n": number}) == refused
         assert refuse(f"{{ containers(first: {number:.0f}) {{ a }} }}") == refused
     assert refuse("{ containers(last: -%s) { nodes { a } } }" % ("9" * 90))["argument"] == "last"
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [
+        ("100000000000000000000", "100000000000000000000"),
+        ("-100000000000000000000", "-100000000000000000000"),
+        ("12345" * 60, "12345" * 8 + "... (300 digits)"),
+    ],
+)
+def test_a_page_that_is_no_int_is_told_as_it_was_written(number: str, shown: str) -> None:
+    with pytest.raises(GraphQLError) as caught:
+        read(f"{{ containers(first: {number}) {{ a }} }}")
+    assert caught.value.message == f"`first` must be 1 to 100, not {shown}."
+
+
+def test_a_document_costs_at_least_what_it_takes_to_read_it() -> None:
+    chain = "".join(f"fragment F{n} on Q {{ ...F{n + 1} }} " for n in range(100))
+    assert read("{ ...F0 } " + chain + "fragment F100 on Q { __typename }").cost >= 8 * 100
+    assert read("{ a }").cost == 3
+    assert read("{ a }" + " " * 64_000).cost == 1000
+
+
+def test_type_names_cost_a_point_each() -> None:
+    query = "{ containers(first: 100) { nodes { %s } } }"
+    names = " ".join(f"a{n}: __typename" for n in range(30))
+    assert read(query % names).cost == 1 + 100 * (1 + 30)
+
+
+def test_lists_that_are_no_connections_multiply_too() -> None:
+    query = "{ containers(first: 100) { nodes { labels { name value } } } }"
+    assert read(query).cost == 1 + 100 * (1 + 1 + 64 * 2)
+    query = "{ containers(first: 9) { nodes { a { nextRuns } retentionPreview { totalCount } } } }"
+    assert read(query).cost == 1 + 9 * (1 + 1 + 26 + 501 + 1)
+
+
+def test_every_list_of_objects_has_a_price() -> None:
+    few = {"errors", "results"}  # Of a mutation: about its own arguments, which are counted.
+    known = {*find_lists(export()), *ENTRIES, *few, "nodes", "edges"}
+    for type_ in read_schema(export()).type_map.values():
+        if isinstance(type_, GraphQLObjectType) and not type_.name.startswith("__"):
+            for name, field in type_.fields.items():
+                if is_list_type(get_nullable_type(field.type)):
+                    inner = get_named_type(field.type)
+                    assert is_leaf_type(inner) or name in known, f"{type_.name}.{name}"
+
+
+def test_pages_can_be_limited_further() -> None:
+    for query, variables in (
+        ("{ containers(first: 31) { nodes { a } } }", None),
+        ("query ($n: Int) { containers(last: $n) { nodes { a } } }", {"n": 31}),
+        ("query ($n: Int = 31) { containers(first: $n) { nodes { a } } }", None),
+    ):
+        with pytest.raises(GraphQLError, match="must be 1 to 30, not 31") as caught:
+            read(query, variables, page=30)
+        assert (caught.value.extensions or {})["limit"] == 30
+        assert read(query, variables, page=31).kind is OperationType.QUERY
+    assert Limits().page == LARGEST_PAGE
+
+
+def test_nesting_can_be_limited_further() -> None:
+    query = "{ a(b: [[1]]) { c } }"
+    assert refuse(query, nesting=2) == {"code": "NESTING_LIMIT", "limit": 2, "actual": 3}
+    assert read(query, nesting=3).kind is OperationType.QUERY
 
 
 def test_what_is_no_document_is_told_as_such() -> None:
@@ -264,13 +342,16 @@ def test_a_page_is_measured_as_execution_reads_it(
     document = parse(query)
     [operation] = document.definitions
     assert isinstance(operation, OperationDefinitionNode)
+    sizes = SchemaSizes(ONE_LIST)
     accepted = 0
     for one, other in product(GIVEN, GIVEN):
         both = {"first": one, "last": other}
         variables = {name: value for name, value in both.items() if value is not ABSENT}
         expected = page_of(query, variables)
         if expected is not None:
-            size = measure(document, operation, variables, limits=Limits(), lists=LISTS)
+            size = measure(
+                document, operation, variables, limits=Limits(), lists=LISTS, sizes=sizes
+            )
             assert size.nodes == expected, variables
             accepted += 1
     always_both = first == "7" and last == "100"
@@ -278,9 +359,9 @@ def test_a_page_is_measured_as_execution_reads_it(
 
 
 def test_ids_of_a_default_count_like_any_others() -> None:
-    query = 'query ($ids: [ID!]! = ["a", "b", "c"]) { nodes(ids: $ids) { id } }'
-    assert read(query).cost == 1 + 3
-    assert read(query, {"ids": ["a"] * 9}).cost == 1 + 9
+    query = 'query ($ids: [ID!]! = ["a", "b", "c"]) { nodes(ids: $ids) { a b c d e f g h i j } }'
+    assert read(query).cost == 1 + 3 * 10 + 7
+    assert read(query, {"ids": ["a"] * 9}).cost == 1 + 9 * 10
 
 
 def test_a_long_list_in_a_default_is_refused() -> None:

@@ -83,7 +83,7 @@ async def test_what_cannot_be_an_instance_is_refused(admin: Client, container: C
         ),
         (
             {**fine, "hostname": "2.db", "executor": "docker"},
-            ("InvalidInputError", "EXECUTOR_UNAVAILABLE", ["executor"]),
+            ("InvalidInputError", "INVALID_INPUT", ["engineId"]),
         ),
         (
             {**fine, "hostname": "2.db", "state": "UNREACHABLE"},

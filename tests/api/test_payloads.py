@@ -16,9 +16,11 @@ from graphql import (
 )
 
 from app.api.documents import prepare
+from app.api.execution import find_sizes
 from app.api.known_documents import KnownDocuments
 from app.api.limits import Limits
 from app.api.payloads import OPEN, refuse_reading
+from app.api.schema import export
 from app.model.access import Capability, Principal
 from app.model.ids import encode_id
 from app.postgres.pool import Database
@@ -60,6 +62,7 @@ def refuse(query: str, principal: Principal) -> dict[str, Any] | None:
         operation_name=None,
         limits=Limits(),
         lists=(),
+        sizes=find_sizes(export()),
         known=KnownDocuments(),
     )
     found = refuse_reading(SCHEMA, prepared, principal)
@@ -100,8 +103,17 @@ def test_of_every_mutations_objects_id_and_state_are_open_and_nothing_else() -> 
         if type_name not in {"ApiKey", "Webhook"}:
             assert refuse(query, reader) is None
         seen.add(type_name)
-    nodes = {"Backup", "Restore", "Container", "Instance", "Integration", "ApiKey", "Webhook"}
-    nodes |= {"Drift", "Hub"}
+    nodes = {
+        "Backup",
+        "Restore",
+        "Container",
+        "Instance",
+        "Integration",
+        "Engine",
+        "ApiKey",
+        "Webhook",
+    }
+    nodes |= {"Drift", "Hub", "Verification"}
     assert seen == {"", *nodes}
     assert {"__typename", "id", "state"} == OPEN
 
@@ -114,6 +126,7 @@ def test_the_samples_are_documents_of_the_schema() -> None:
             operation_name=None,
             limits=Limits(),
             lists=(),
+            sizes=find_sizes(export()),
             known=KnownDocuments(),
         ).document
         assert validate(SCHEMA, document) == []

@@ -1,6 +1,7 @@
 """Backup policies: set as a whole, and removed."""
 
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -144,3 +145,18 @@ async def test_another_hubs_container_and_integration_are_not_there(
             CONFIGURE, id=encode_id("Container", id), policy=policy_of(stage)
         )
         assert [error["code"] for error in answer["configureBackups"]["errors"]] == ["NOT_FOUND"]
+
+
+async def test_an_integration_of_the_wrong_type_is_answered_like_none(
+    admin: Client, stage: Stage
+) -> None:
+    id = encode_id("Container", stage.container.id)
+    answers = [
+        (await admin.ask(CONFIGURE, id=id, policy=policy_of(stage, integrationId=wrong)))[
+            "configureBackups"
+        ]
+        for wrong in (encode_id("Integration", uuid4()), id, "rubbish")
+    ]
+    [error] = answers[0]["errors"]
+    assert (error["code"], error["path"]) == ("NOT_FOUND", ["policy", "integrationId"])
+    assert answers == [answers[0]] * 3

@@ -113,6 +113,31 @@ async def test_the_newest_wins_where_changes_come_fast(
     assert len(seen) <= 2 + seconds * 4
 
 
+async def test_a_change_that_shows_in_no_chosen_field_is_not_told(
+    client: Socket, order: RestoreOrder, worker_database: Database
+) -> None:
+    """A second subscription, which chose more, says when the change was seen."""
+    id = encode_id("Restore", order.run.id)
+    few = "subscription($id: ID!) { restoreProgress(restoreId: $id) { id phase } }"
+    await client.subscribe("few", few, id=id)
+    assert (await read_restore(client))["phase"] == "PREPARING"
+    await client.subscribe("all", FOLLOW, id=id)
+    assert (await read_restore(client))["progress"]["bytesDelivered"] == 0
+    for delivered in (300, 600):
+        await tell(worker_database, order, delivered)
+        message = await client.read()
+        told = message["payload"]["data"]["restoreProgress"]
+        assert (message["id"], told["progress"]["bytesDelivered"]) == ("all", delivered)
+    await set_phase(worker_database, order.run.id, order.run.epoch, RestorePhase.TRANSFERRING)
+    assert sorted([(await client.read())["id"] for _ in range(2)]) == ["all", "few"]
+    # The fields of few are the same at the end: it comes all the same.
+    await finish_restore(worker_database, order, 0)
+    last = [await client.read() for _ in range(4)]
+    assert [message["type"] for message in last if message["id"] == "few"] == ["next", "complete"]
+    told = next(message["payload"]["data"] for message in last if message["id"] == "few")
+    assert told == {"restoreProgress": {"id": id, "phase": "TRANSFERRING"}}
+
+
 async def test_one_that_has_ended_is_shown_once(
     client: Socket, order: RestoreOrder, worker_database: Database
 ) -> None:

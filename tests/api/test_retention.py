@@ -11,11 +11,10 @@ from app.model.ids import encode_id
 from app.model.retention import Retention
 from app.postgres.pool import Database
 from app.service.endings import fail_run
-from app.service.retention import carry_out
 from app.service.runs import mark_touched
 from tests.builders import Stage, a_live_backup, a_policy, a_stage, a_started_restore
 from tests.graphql_server import Client
-from tests.service.aged_backups import age
+from tests.service.aged_backups import age, run_it
 
 PREVIEW = """
 query($id: ID!, $policy: BackupPolicyInput, $keep: Boolean, $first: Int, $after: String,
@@ -145,7 +144,7 @@ async def test_a_backup_says_why_it_stays_and_why_it_went(
         "reason": "It fills a slot of keepLast.",
     }
     assert shown["expiresAt"].startswith((made[1].created_at + timedelta(7)).strftime("%Y-%m-%d"))
-    assert await carry_out(worker_database, stage.admin.hub_id, stage.container.id) == 3
+    assert await run_it(worker_database, stage) == 3
     hostname = stage.instance.hostname
     assert (await admin.ask(SHOWN, id=goes))["backup"] == {
         "state": "DELETING",

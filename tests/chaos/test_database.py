@@ -38,7 +38,7 @@ LONG_LEASES = {"lease_seconds": 10, "lease_renew_seconds": 2, "lease_give_up_sec
 AWAY = "DATABASE_UNAVAILABLE"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def own_server() -> Iterator[EmbeddedPostgres]:
     """A server that this module may stop."""
     home = Path(tempfile.mkdtemp(prefix="pg-", dir=choose_fast_folder()))

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import hashlib
+import re
 
 import httpx
 import pytest
@@ -126,7 +127,7 @@ async def test_whether_a_place_is_taken_is_told_only_to_who_has_a_key_to_it(prod
 
 
 @pytest.mark.timeout(60)  # a loaded machine
-async def test_an_answer_that_nobody_understands_is_a_verdict_too(product):
+async def test_a_defect_is_a_verdict_too_and_has_a_reference(product):
     def misunderstand(access):
         return access.nothing_of_the_kind
 
@@ -134,4 +135,5 @@ async def test_an_answer_that_nobody_understands_is_a_verdict_too(product):
         key = (product.b2.key_id, product.b2.key)
         found = await _verdict(product, key=key, bucket=BUCKET, prefix="elsewhere")
     assert found["state"] == "FAILED"
-    assert found["error"]["code"] == "STORAGE_FAILED"
+    assert found["error"]["code"] == "INTERNAL"
+    assert re.search("reference: [0-9a-f-]{36}$", found["error"]["message"])

@@ -1,41 +1,44 @@
-"""The other faults at each named step: a worker paused past its lease, cut off from its parts."""
+"""The other faults at each named step of runs: a worker paused, or cut off."""
 
 import asyncio
 import signal
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from app.model.steps import Step
-from tests.fakes.tcp_proxy import TcpProxy, proxied
+from tests.postgres_cut import way_to
 from tests.product import Product, Workload
-from tests.step_cases import AGAIN, COMMITTED, HEALED_SECONDS, KEEP, LARGE, SIZE, wait_for_file
-from tests.worker_processes import WorkerProcess
+from tests.step_cases import (
+    ABSENT_SECONDS,
+    AGAIN,
+    AWAKE_SECONDS,
+    COMMITTED,
+    HEALED_SECONDS,
+    KEEP,
+    LARGE,
+    READS,
+    RUN_STEPS,
+    SIZE,
+    wait_for_file,
+)
 
 pytestmark = [
     pytest.mark.matrix,
     pytest.mark.timeout(180),  # processes start, leases run out
 ]
 
-AWAKE_SECONDS = 3
-"""Long enough for a worker that wakes up to write what it must not."""
-ABSENT_SECONDS = 3
-"""Shorter than any patience: whoever is cut off for so long goes on."""
-
-
-async def _paused(worker: WorkerProcess) -> None:
-    async with asyncio.timeout(60):
-        while "T" not in Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2][:3]:
-            await asyncio.sleep(0.05)
-
 
 async def _ask_for(product: Product, load: Workload, step: Step) -> tuple[str, str]:
     """Have a worker do what the step belongs to; gives the kind of record, and its id."""
     if step.startswith("BACKUP_"):
         return "backup", await product.start_backup(load)
+    if step.startswith("VERIFICATION_"):
+        await product.configure(load, backup=LARGE, restore=KEEP, verification=READS)
     async with product.working():
         backup = await product.back_up(load)
+    if step.startswith("VERIFICATION_"):
+        return "verification", await product.start_verification(backup["id"], "READABLE")
     if step.startswith("RESTORE_"):
         return "restore", await product.start_restore(backup["id"], load.instance(2))
     await product.delete(backup["id"])
@@ -43,6 +46,8 @@ async def _ask_for(product: Product, load: Workload, step: Step) -> tuple[str, s
 
 
 async def _ended(product: Product, kind: str, identifier: str) -> dict[str, object]:
+    if kind == "verification":
+        return await product.verification_ended(identifier, seconds=HEALED_SECONDS)
     if kind == "restore":
         return await product.restore_ended(identifier, seconds=HEALED_SECONDS)
     states = {"DELETED"} if kind == "reclaim" else {"LIVE", "FAILED", "CANCELED"}
@@ -67,6 +72,9 @@ def _look(
         return 1
     if step.startswith("RECLAIM_"):
         return 0
+    if step.startswith("VERIFICATION_"):
+        assert record["state"] == "PASSED"
+        return 1
     if not taken_over or step in AGAIN or step == Step.RESTORE_RECORDED:
         assert (record["state"], record["error"]) == ("SUCCEEDED", None)
         assert ends.read_text() == "done\n"
@@ -88,12 +96,12 @@ async def _is_healed(product: Product, load: Workload, kept: int) -> None:
     await product.nothing_left(kept=kept + 2, seconds=HEALED_SECONDS)
 
 
-@pytest.mark.parametrize("step", Step)
+@pytest.mark.parametrize("step", RUN_STEPS)
 async def test_a_worker_that_is_paused_past_its_lease_writes_nothing_more(product, step):
     load = await product.workload("db", backup=LARGE, restore=KEEP)
     async with product.stepping_worker(step, "stop") as worker:
         kind, identifier = await _ask_for(product, load, step)
-        await _paused(worker)
+        await worker.paused()
         async with product.working():
             record = await _ended(product, kind, identifier)
             kept = _look(load, step, record, taken_over=True)
@@ -105,7 +113,7 @@ async def test_a_worker_that_is_paused_past_its_lease_writes_nothing_more(produc
     await product.no_processes(seconds=15)
 
 
-@pytest.mark.parametrize("step", Step)
+@pytest.mark.parametrize("step", RUN_STEPS)
 async def test_b2_may_be_away_for_a_while_at_any_step(product, step, tmp_path):
     load = await product.workload("db", backup=LARGE, restore=KEEP)
     go = tmp_path / "go"
@@ -122,34 +130,23 @@ async def test_b2_may_be_away_for_a_while_at_any_step(product, step, tmp_path):
     await product.no_processes(seconds=15)
 
 
-@pytest.mark.parametrize("step", Step)
+@pytest.mark.parametrize("step", RUN_STEPS)
 async def test_a_worker_that_is_cut_off_from_postgresql_past_its_lease_is_replaced(
     product, step, tmp_path
 ):
     load = await product.workload("db", backup=LARGE, restore=KEEP)
     go = tmp_path / "go"
-    url = urlsplit(product.owner.dsn)
-    folder = parse_qs(url.query).get("host")
-
-    async def connect():
-        if go.exists():
-            raise ConnectionRefusedError
-        if folder:
-            return await asyncio.open_unix_connection(f"{folder[0]}/.s.PGSQL.5432")
-        return await asyncio.open_connection(url.hostname, url.port or 5432)
-
-    async with proxied(connect) as proxy:
-        login = url.netloc.rpartition("@")[0]
-        here = url._replace(netloc=f"{login}@127.0.0.1:{proxy.port}", query="")
-        through = here.geturl()
-        async with product.stepping_worker(step, str(go), DATABASE_URL=through) as worker:
-            kind, identifier = await _ask_for(product, load, step)
-            await wait_for_file(Path(f"{go}.there"))
-            go.touch()
-            TcpProxy.cut(proxy)
-            async with product.working():
-                record = await _ended(product, kind, identifier)
-                kept = _look(load, step, record, taken_over=True, may_go_on=True)
-                await _is_healed(product, load, kept)
-            assert worker.process.returncode is None
+    async with (
+        way_to(product.owner.dsn) as way,
+        product.stepping_worker(step, str(go), DATABASE_URL=way.url) as worker,
+    ):
+        kind, identifier = await _ask_for(product, load, step)
+        await wait_for_file(Path(f"{go}.there"))
+        go.touch()
+        way.cut()
+        async with product.working():
+            record = await _ended(product, kind, identifier)
+            kept = _look(load, step, record, taken_over=True, may_go_on=True)
+            await _is_healed(product, load, kept)
+        assert worker.process.returncode is None
     await product.no_processes(seconds=15)

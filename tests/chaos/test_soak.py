@@ -119,11 +119,13 @@ async def _user(
     live: list[str] = []
     told: dict[str, int] = {}
     while not asked.empty():
+        # Taken before anything is awaited: another user may take the last one meanwhile.
+        turn = asked.get_nowait()
         made = await _one(product, load, number, chance, live)
         if made is None:
+            asked.put_nowait(turn)
             await asyncio.sleep(0.2)
             continue
-        asked.get_nowait()
         kind, identifier = made
         if kind == "backup" and chance.random() < 0.15:
             await asyncio.sleep(chance.random())

@@ -1,16 +1,30 @@
 """kill -9 at each named step of the work: a healthy worker makes all agree again, by itself."""
 
+import ast
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
 
+import httpx
 import pytest
 
+from app.model.runs import RunKind
+from app.model.scans import ScanKind, ScanPhase
 from app.model.steps import Step
+from tests.all_stories import CASCADES, MARKINGS, STORIES
 from tests.product import Product, Workload
-from tests.step_cases import AGAIN, COMMITTED, HEALED_SECONDS, KEEP, LARGE, SIZE
+from tests.step_cases import AGAIN, COMMITTED, HEALED_SECONDS, KEEP, LARGE, READS, RUN_STEPS, SIZE
+from tests.step_stories import OwnerStory
 
 pytestmark = pytest.mark.timeout(120)  # a process starts, a lease runs out
+
+
+@pytest.fixture
+def product_settings():
+    return {"delete_grace": timedelta(seconds=1)}
+
 
 Case = Callable[[Product, Workload, str], Awaitable[None]]
 
@@ -67,6 +81,20 @@ async def _restore(product, load, step):
         await product.nothing_left(kept=2, seconds=HEALED_SECONDS)
 
 
+async def _verify(product, load, step):
+    await product.configure(load, backup=LARGE, restore=KEEP, verification=READS)
+    async with product.working():
+        backup = await product.back_up(load)
+    async with product.stepping_worker(step, "kill") as worker:
+        verification_id = await product.start_verification(backup["id"], "READABLE")
+        await _dead(product, worker)
+    async with product.working():
+        ended = await product.verification_ended(verification_id, seconds=HEALED_SECONDS)
+        assert (ended["state"], ended["error"]) == ("PASSED", None)
+        await _is_free(product, load)
+        await product.nothing_left(kept=2, seconds=HEALED_SECONDS)
+
+
 async def _reclaim(product, load, step):
     async with product.working():
         backup = await product.back_up(load)
@@ -83,14 +111,45 @@ async def _reclaim(product, load, step):
 
 CASES: dict[Step, Case] = {
     step: case
-    for prefix, case in {"BACKUP": _save, "RESTORE": _restore, "RECLAIM": _reclaim}.items()
-    for step in Step
+    for prefix, case in {
+        "BACKUP": _save,
+        "RESTORE": _restore,
+        "RECLAIM": _reclaim,
+        "VERIFICATION": _verify,
+    }.items()
+    for step in RUN_STEPS
     if step.startswith(f"{prefix}_")
 }
 
 
 def test_every_step_has_a_case():
-    assert set(CASES) == set(Step)
+    told = {step for story in STORIES for step in story.steps} | set(MARKINGS)
+    assert set(CASES) | told == set(Step)
+
+
+def test_every_step_is_passed_and_nothing_else_is():
+    """By name, or as a moment of a kind of run or scan."""
+    named: set[str] = set()
+    for path in Path("app").rglob("*.py"):
+        if path.name != "steps.py":
+            for node in ast.walk(ast.parse(path.read_text())):
+                named |= _names_of(node)
+    assert named == {step.name for step in Step}
+
+
+def _names_of(node: ast.AST) -> set[str]:
+    match node:
+        case ast.Attribute(value=ast.Name(id="Step"), attr=name):
+            return {name}
+        case ast.Call(func=ast.Name(id="step_of"), args=[_, ast.Constant(value=str(moment))]):
+            # A kind of run that nothing carries out yet has none.
+            ours = [kind for kind in RunKind if f"{kind}_CLAIMED" in Step.__members__]
+            return {f"{kind}_{moment}" for kind in (ScanKind if moment == "TAKEN" else ours)}
+        case ast.Call(func=ast.Name(id="step_of")):
+            phases = {ScanKind.RECOVER: (ScanPhase.LOOKING, ScanPhase.READING)}
+            rest = tuple(set(ScanPhase) - set(phases[ScanKind.RECOVER]))
+            return {f"{kind}_{phase}" for kind in ScanKind for phase in phases.get(kind, rest)}
+    return set()
 
 
 @pytest.mark.parametrize("step", CASES)
@@ -98,4 +157,46 @@ async def test_a_worker_that_is_killed_at_a_step_leaves_nothing_that_does_not_he
     load = await product.workload("db", backup=LARGE, restore=KEEP)
     async with asyncio.timeout(100):
         await CASES[step](product, load, step)
+    assert product.processes() == []
+
+
+@pytest.mark.parametrize("kind", STORIES)
+async def test_workers_that_are_killed_at_each_step_in_turn_leave_nothing_that_does_not_heal(
+    product, kind
+):
+    """Each one comes to its step within the promised time, over what the one before it left."""
+    story = kind(product, surely=True)
+    await story.prepare()
+    for step in story.steps:
+        async with product.stepping_worker(step, "kill") as worker:
+            if step is story.steps[0]:
+                await story.begin()
+                await story.ask()
+            elif isinstance(story, OwnerStory):
+                await story.ask()
+            assert await worker.ended(HEALED_SECONDS) == -signal.SIGKILL
+    await _agree(product, story)
+
+
+@pytest.mark.parametrize("kind", CASCADES)
+async def test_a_gateway_that_is_killed_while_it_marks_is_asked_again(product, kind):
+    """Before the commit it marks nothing; after it the same request is not done again."""
+    story = kind(product)
+    await story.prepare()
+    for step in MARKINGS:
+        async with product.stepping_gateway(step, "kill") as (gateway, at):
+            with pytest.raises(httpx.HTTPError):
+                await story.ask(at=at)
+            assert await gateway.ended() == -signal.SIGKILL
+        marked = await story.value("select count(*) from backups where state = 'DELETING'")
+        assert marked == (step is Step.CASCADE_MARKED)
+    await story.ask()
+    await _agree(product, story)
+
+
+async def _agree(product, story):
+    async with product.working():
+        async with asyncio.timeout(HEALED_SECONDS):
+            await story.agree()
+        await story.is_free()
     assert product.processes() == []

@@ -50,6 +50,7 @@ def _delivered(restore):
     return restore["progress"]["bytesDelivered"] > 0
 
 
+@pytest.mark.matrix  # BACKUP_UPLOAD_STARTED and BACKUP_TRANSFERRED of test_steps.py say the same
 @pytest.mark.timeout(120)  # waits for leases, and processes start
 async def test_a_killed_workers_save_is_done_again_by_another(product):
     load = await product.workload("db", backup=HELD_SAVE, instances=1)
@@ -68,7 +69,16 @@ async def test_a_killed_workers_save_is_done_again_by_another(product):
 
 
 @pytest.mark.timeout(120)  # waits for leases, and processes start
-@pytest.mark.parametrize("how", COMMITTING)
+@pytest.mark.parametrize(
+    "how",
+    [
+        # test_steps.py and never/test_02_... kill the worker of a plain restore.
+        pytest.param("plain", marks=pytest.mark.matrix),
+        # The pipeline holds such a command.
+        pytest.param("setsid", marks=pytest.mark.matrix),
+        "pipeline",
+    ],
+)
 async def test_a_killed_workers_restore_never_commits_and_is_interrupted(product, how):
     source = f"head -c {SIZE} /dev/zero"
     command = f"head -c 2000000 > part; until [ -e go ]; do sleep 0.1; done; {COMMITTING[how]}"

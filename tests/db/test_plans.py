@@ -62,6 +62,11 @@ update backups set container_id = placed.id
 from numbered inner join placed on placed.place = numbered.place
 where backups.id = numbered.id
 """
+VERIFY_ALL = """
+insert into verifications (id, hub_id, container_id, backup_id, level, state, bytes_total)
+select gen_random_uuid(), $1, container_id, id, 'STORED', 'PASSED', 1
+from backups cross join generate_series(1, 3) where hub_id = $1
+"""
 FILL_POLICIES = """
 with made as (
     insert into containers (hub_id, identifier, name, stateful)
@@ -219,6 +224,7 @@ async def test_what_retention_reads_of_a_container_is_found_by_an_index(
     hub_id = stage.admin.hub_id
     async with owner.connection() as connection:
         await connection.execute(SPREAD, hub_id)
+        await connection.execute(VERIFY_ALL, hub_id)
         await connection.execute("analyze")
         id, count = await connection.fetchrow(
             "select container_id, count(*) from backups group by 1 order by 2 limit 1"
@@ -242,3 +248,61 @@ async def test_due_rules_are_found_without_reading_the_others(owner, worker_data
     found = {node.get("Index Name") for node in nodes(plan)}
     assert "backup_policies_retention" in found
     assert plan["Actual Rows"] == 10
+
+
+FILL_SCHEDULES = """
+with made as (
+    insert into containers (hub_id, identifier, name, stateful)
+    select $1, 'late-' || n, 'x', true from generate_series(1, $3::integer) as n
+    returning id, hub_id
+), policies as (
+    insert into backup_policies (
+        container_id, hub_id, integration_id, backup_command, backup_timeout, min_bytes,
+        restore_timeout, cron
+    )
+    select id, hub_id, $2, 'x', '1 h', 1, '1 h', '@daily' from made
+), placed as (
+    insert into instances (hub_id, container_id, hostname, state, executor, host, folder)
+    select hub_id, id, '1.x', 'RUNNING', 'process', 'here', 'x' from made
+)
+insert into schedules (container_id, hub_id, due_at, next_at, expected_by)
+select id, hub_id, now(), now() + row_number() over () * interval '1 second' - interval '1 hour',
+    now() + row_number() over () * interval '1 second' - interval '1 hour'
+from made
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "index"), [("due", "schedules_due"), ("overdue", "schedules_expected")]
+)
+async def test_a_tick_reads_only_what_is_due(owner, worker_database, stage, name, index):
+    async with owner.connection() as connection:
+        fill = (stage.admin.hub_id, stage.integration.id, ROWS)
+        await connection.execute(FILL_SCHEDULES, *fill)
+        await connection.execute("analyze")
+        ids = await connection.fetch("select id from containers order by id limit 26")
+    sql = load("workers_schedules")
+    plan = await explain(worker_database, None, sql[name], 26)
+    assert index in {node.get("Index Name") for node in nodes(plan)}
+    # The integrations are few: here there are two.
+    scanned = {node["Relation Name"] for node in nodes(plan) if node["Node Type"] == "Seq Scan"}
+    assert scanned <= {"integrations"}
+    assert plan["Actual Rows"] == 26
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 10 * FEW_BLOCKS
+    found = "{" + ",".join(str(row["id"]) for row in ids) + "}"
+    plan = await explain(worker_database, None, sql["instances"], found)
+    assert "Seq Scan" not in {node["Node Type"] for node in nodes(plan)}
+
+
+async def test_the_sizes_before_a_backup_are_read_from_an_index(owner, gateway_database, stage):
+    """Of an instance that was not saved for long, beside others that are saved all the time."""
+    hub_id = stage.admin.hub_id
+    async with owner.connection() as connection:
+        await connection.execute(
+            "update backups set instance_hostname = 'x' || get_byte(uuid_send(id), 15)"
+        )
+        await connection.execute("vacuum analyze backups")
+    asked = (hub_id, stage.container.id, "x7", UUID(int=0), 5)
+    plan = await explain(gateway_database, hub_id, load("runs")["former_sizes"], *asked)
+    assert "backups_saved" in {node.get("Index Name") for node in nodes(plan)}
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < FEW_BLOCKS

@@ -7,12 +7,13 @@ from app.model.access import Role
 from app.model.backups import BackupState, BackupTrigger, StorageStatus
 from app.model.containers import ContainerState, InstanceState
 from app.model.drifts import DriftDetail, DriftKind, DriftResolution
+from app.model.engines import EngineState
 from app.model.integrations import IntegrationState, Realm
-from app.model.policies import InstanceSelection
 from app.model.restores import RestorePhase, RestoreState, RestoreTrigger
 from app.model.runs import LogStream, RunKind
 from app.model.scans import ScanKind, ScanPhase
-from app.model.verifications import VerificationLevel
+from app.model.schedules import InstanceSelection
+from app.model.verifications import VerificationLevel, VerificationState
 from app.postgres.pool import Database
 
 ENUMS: dict[str, type[StrEnum]] = {
@@ -26,6 +27,7 @@ ENUMS: dict[str, type[StrEnum]] = {
     "drifts.detail": DriftDetail,
     "drifts.kind": DriftKind,
     "drifts.resolution": DriftResolution,
+    "engines.state": EngineState,
     "instances.state": InstanceState,
     "integrations.realm": Realm,
     "integrations.state": IntegrationState,
@@ -36,6 +38,8 @@ ENUMS: dict[str, type[StrEnum]] = {
     "runs.kind": RunKind,
     "scans.kind": ScanKind,
     "scans.phase": ScanPhase,
+    "verifications.level": VerificationLevel,
+    "verifications.state": VerificationState,
 }
 # Words that never leave the database and the code beside it.
 PRIVATE = {

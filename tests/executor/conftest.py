@@ -11,10 +11,12 @@ from uuid import uuid4
 
 import pytest
 
+from app.executor.docker import DockerExecutor
 from app.executor.leftovers import find_leftovers
 from app.executor.port import Command, Execution, Executor, Exit
 from app.executor.process import ProcessExecutor
 from app.executor.roots import ProcessRoot
+from tests.engines import RealEngine
 
 UID = 61234
 """Nobody's: a numeric uid needs no account."""
@@ -35,10 +37,10 @@ class Place:
 
     @asynccontextmanager
     async def running(
-        self, shell: str, *, feeds_stdin: bool = False, **variables: str
+        self, shell: str, *, input_size: int | None = None, **variables: str
     ) -> AsyncIterator[Execution]:
         execution = await self.executor.start(
-            self.command(shell, **variables), feeds_stdin=feeds_stdin
+            self.command(shell, **variables), input_size=input_size
         )
         try:
             yield execution
@@ -74,11 +76,16 @@ def carry_out(place: Place) -> Callable[..., Awaitable[Outcome]]:
     """Run a command to its end, feeding it and reading both of its outputs at the same time."""
 
     async def carry(shell: str, data: bytes | None = None, **variables: str) -> Outcome:
-        async with place.running(shell, feeds_stdin=data is not None, **variables) as execution:
+        size = None if data is None else len(data)
+        async with place.running(shell, input_size=size, **variables) as execution:
             async with asyncio.TaskGroup() as group:
                 stdout = group.create_task(read_all(execution.read_stdout))
                 stderr = group.create_task(read_all(execution.read_stderr))
                 fed = None if data is None else group.create_task(feed(execution, data))
+                # As transfers do it: what was left behind must not hold the log open.
+                await execution.wait()
+                await asyncio.wait({stdout} if fed is None else {stdout, fed})
+                await execution.kill()
             taken, unread = (True, 0) if fed is None else fed.result()
             return Outcome(
                 exit=await execution.wait(),
@@ -143,6 +150,48 @@ def make_place(root: ProcessRoot) -> Iterator[Callable[..., Place]]:
     left = {mark: [process.pid for process in find_leftovers(None, mark)] for mark in marks}
     assert {mark: pids for mark, pids in left.items() if pids} == {}
     assert find_inhabitants(root.path) == []
+
+
+@pytest.fixture(scope="session")
+def find_container(
+    real_engine: Callable[[str], RealEngine], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], tuple[RealEngine, str, Path]]]:
+    """A container for all tests of this process, and the folder that it sees as /data."""
+    found: dict[str, tuple[RealEngine, str, Path]] = {}
+
+    def find(kind: str) -> tuple[RealEngine, str, Path]:
+        if kind not in found:
+            engine = real_engine(kind)
+            folder = tmp_path_factory.mktemp(kind)
+            found[kind] = (engine, engine.run(folder=folder), folder)
+        return found[kind]
+
+    yield find
+    for engine, container, _ in found.values():
+        engine.remove(container)
+
+
+@pytest.fixture
+def make_container_place(
+    find_container: Callable[[str], tuple[RealEngine, str, Path]],
+) -> Iterator[Callable[[str], Place]]:
+    """Make a place in the container of an engine; nothing of it may be left there."""
+    numbers = itertools.count(1)
+    used: list[tuple[RealEngine, str]] = []
+
+    def make(kind: str) -> Place:
+        engine, container, base = find_container(kind)
+        folder = base / f"instance-{uuid4().hex[:8]}-{next(numbers)}"
+        folder.mkdir()
+        used.append((engine, container))
+        executor = DockerExecutor(
+            engine.connect(), container=container, folder=f"/data/{folder.name}"
+        )
+        return Place(executor=executor, folder=folder, marks=[])
+
+    yield make
+    for engine, container in used:
+        assert engine.processes(container) == ["sleep infinity"]
 
 
 @pytest.fixture

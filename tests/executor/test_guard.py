@@ -166,7 +166,7 @@ async def test_a_later_owner_of_a_pid_in_a_trace_is_spared(place, make_place):
 
 @shapes
 async def test_a_killed_guard_never_ends_the_input(place, until, find_inhabitants, shell):
-    async with place.running(shell, feeds_stdin=True) as execution:
+    async with place.running(shell, input_size=1_000_000) as execution:
         assert await execution.write_stdin(b"x" * 300_000)
         await until((place.folder / "got").exists)
         os.kill(execution.trace["guard"], signal.SIGKILL)
@@ -194,7 +194,7 @@ async def test_the_command_itself_dies_with_its_guard_also_where_no_worker_is_le
 
 
 async def test_a_killed_guard_gives_no_end_mark(place):
-    async with place.running("cat > got; sleep 1000", feeds_stdin=True) as execution:
+    async with place.running("cat > got; sleep 1000", input_size=1_000_000) as execution:
         os.kill(execution.trace["guard"], signal.SIGKILL)
         with pytest.raises(ExitUnknown):
             await execution.wait()
@@ -204,7 +204,7 @@ async def test_a_killed_guard_gives_no_end_mark(place):
 
 async def test_a_stopped_guard_does_not_keep_its_command_alive(make_place):
     place = make_place(patience=0.1)
-    async with place.running(COMMIT, feeds_stdin=True) as execution:
+    async with place.running(COMMIT, input_size=1_000_000) as execution:
         assert await execution.write_stdin(b"x")
         os.kill(execution.trace["guard"], signal.SIGSTOP)
         await execution.kill()
@@ -215,7 +215,7 @@ async def test_a_stopped_guard_does_not_keep_its_command_alive(make_place):
 
 @pytest.mark.parametrize("name", ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGTSTP"])
 async def test_the_guard_ignores_what_is_aimed_at_the_worker(place, name):
-    async with place.running("cat; exit 3", feeds_stdin=True) as execution:
+    async with place.running("cat; exit 3", input_size=1_000_000) as execution:
         os.kill(execution.trace["guard"], getattr(signal, name))
         assert await execution.write_stdin(b"data")
         assert await execution.end_stdin() == 0
@@ -273,13 +273,13 @@ def list_files(pid):
 
 
 async def test_the_command_has_no_file_open_but_its_three_streams(place):
-    async with place.running("echo started; sleep 1000", feeds_stdin=True) as execution:
+    async with place.running("echo started; sleep 1000", input_size=1_000_000) as execution:
         await execution.read_stdout(100)
         assert list_files(execution.trace["command"]) == ["0", "1", "2"]
 
 
 async def test_the_guard_keeps_none_of_the_commands_streams_open(place):
-    async with place.running("exec >&- 2>&- <&-; sleep 1000", feeds_stdin=True) as execution:
+    async with place.running("exec >&- 2>&- <&-; sleep 1000", input_size=1_000_000) as execution:
         assert await execution.read_stdout(100) == b""
         assert await execution.read_stderr(100) == b""
         assert await execution.write_stdin(b"x") is False

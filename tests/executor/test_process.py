@@ -71,7 +71,9 @@ async def test_a_command_can_open_its_own_streams_by_name(carry_out):
 
 
 async def test_a_variables_value_is_on_no_command_line_and_in_no_guards_environment(place):
-    async with place.running("echo started; read line", feeds_stdin=True, KEY="sesame") as running:
+    async with place.running(
+        "echo started; read line", input_size=1_000_000, KEY="sesame"
+    ) as running:
         await running.read_stdout(100)
         guard, command = (Path(f"/proc/{running.trace[name]}") for name in ("guard", "command"))
         for file in (guard / "cmdline", guard / "environ", command / "cmdline"):
@@ -113,7 +115,7 @@ async def test_an_order_larger_than_a_pipe_arrives(carry_out):
 
 async def test_a_command_that_is_too_long_is_refused_in_words(place):
     with pytest.raises(ExecutorUnavailable, match="could not be started: Argument list too long"):
-        await place.executor.start(place.command("#" * 200_000), feeds_stdin=True)
+        await place.executor.start(place.command("#" * 200_000), input_size=1_000_000)
 
 
 @pytest.mark.parametrize(
@@ -123,19 +125,19 @@ async def test_a_command_that_is_too_long_is_refused_in_words(place):
 async def test_what_cannot_be_passed_to_a_command_is_refused(place, shell, variables):
     with pytest.raises(ExecutorUnavailable):
         await place.executor.start(
-            replace(COMMAND, shell=shell, variables=variables), feeds_stdin=False
+            replace(COMMAND, shell=shell, variables=variables), input_size=None
         )
 
 
 async def test_a_folder_that_is_missing_is_unavailable(root):
     with pytest.raises(ExecutorUnavailable, match="'a/b' does not exist"):
-        await ProcessExecutor(root, folder="a/b").start(COMMAND, feeds_stdin=False)
+        await ProcessExecutor(root, folder="a/b").start(COMMAND, input_size=None)
 
 
 @pytest.mark.parametrize("folder", ["..", "a/../..", "/etc", "a/..", "a\0b"])
 async def test_a_folder_that_could_lead_out_is_not_allowed(root, folder):
     with pytest.raises(ExecutorNotAllowed, match="must be a path below"):
-        await ProcessExecutor(root, folder=folder).start(COMMAND, feeds_stdin=False)
+        await ProcessExecutor(root, folder=folder).start(COMMAND, input_size=None)
 
 
 @pytest.mark.parametrize("folder", ["link", "link/inner"])
@@ -143,38 +145,38 @@ async def test_a_symbolic_link_is_not_followed(root, tmp_path, folder):
     (tmp_path / "other" / "inner").mkdir(parents=True)
     (root.path / "link").symlink_to(tmp_path / "other")
     with pytest.raises(ExecutorNotAllowed, match="symbolic link") as failure:
-        await ProcessExecutor(root, folder=folder).start(COMMAND, feeds_stdin=False)
+        await ProcessExecutor(root, folder=folder).start(COMMAND, input_size=None)
     assert str(tmp_path) not in str(failure.value)
 
 
 async def test_a_file_is_no_folder(root):
     (root.path / "file").touch()
     with pytest.raises(ExecutorUnavailable, match="cannot be opened: Not a directory"):
-        await ProcessExecutor(root, folder="file").start(COMMAND, feeds_stdin=False)
+        await ProcessExecutor(root, folder="file").start(COMMAND, input_size=None)
 
 
 async def test_a_root_that_is_gone_is_unavailable(root):
     root.path.rmdir()
     with pytest.raises(ExecutorUnavailable, match="hub's folder cannot be opened"):
-        await ProcessExecutor(root, folder=".").start(COMMAND, feeds_stdin=False)
+        await ProcessExecutor(root, folder=".").start(COMMAND, input_size=None)
 
 
 @pytest.mark.needs("root")
 async def test_a_root_that_changed_its_owner_is_unavailable(root):
     os.chown(root.path, 0, 0)
     with pytest.raises(ExecutorUnavailable, match="another owner"):
-        await ProcessExecutor(root, folder=".").start(COMMAND, feeds_stdin=False)
+        await ProcessExecutor(root, folder=".").start(COMMAND, input_size=None)
 
 
 @pytest.mark.needs("root")
 async def test_a_folder_that_its_owner_may_not_enter_is_refused_in_words(root):
     (root.path / "closed").mkdir(mode=0o700)
     with pytest.raises(ExecutorUnavailable, match="could not be started: Permission denied"):
-        await ProcessExecutor(root, folder="closed").start(COMMAND, feeds_stdin=True)
+        await ProcessExecutor(root, folder="closed").start(COMMAND, input_size=1_000_000)
 
 
 async def test_the_root_itself_can_be_the_folder(root):
-    execution = await ProcessExecutor(root, folder=".").start(COMMAND, feeds_stdin=False)
+    execution = await ProcessExecutor(root, folder=".").start(COMMAND, input_size=None)
     assert await execution.wait() == Exit(code=0)
     await execution.aclose()
 

@@ -22,7 +22,7 @@ async def work(root: str, folder: str, uid: str, mark: str, shell: str) -> None:
     place = ProcessRoot(hub_id=UUID(int=1), path=Path(root), owner=owner)
     executor = ProcessExecutor(place, folder=folder)
     execution = await executor.start(
-        Command(shell=shell, variables={}, run_mark=mark), feeds_stdin=True
+        Command(shell=shell, variables={}, run_mark=mark), input_size=1_000_000
     )
     assert await execution.write_stdin(b"x" * HALF)
     sys.stdout.write(json.dumps(dict(execution.trace)) + "\n")

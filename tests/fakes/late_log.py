@@ -16,8 +16,8 @@ class LateLogExecutor:
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
 
-    async def start(self, command: Command, *, feeds_stdin: bool) -> Execution:
-        execution = await self._executor.start(command, feeds_stdin=feeds_stdin)
+    async def start(self, command: Command, *, input_size: int | None) -> Execution:
+        execution = await self._executor.start(command, input_size=input_size)
         late: Any = _LateLogExecution(execution)
         return late  # type: ignore[no-any-return]
 

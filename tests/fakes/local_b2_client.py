@@ -9,7 +9,7 @@ import httpx
 
 def open_client(url: str) -> httpx.Client:
     """A client of this server; reading the machine's certificates would take longer than a test."""
-    return httpx.Client(base_url=url, trust_env=False, verify=False, timeout=15)
+    return httpx.Client(base_url=url, trust_env=False, verify=False, timeout=60)
 
 
 def login(client: httpx.Client, key_id: str, key: str, *, version: int = 4) -> dict[str, Any]:

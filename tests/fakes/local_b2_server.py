@@ -1,8 +1,11 @@
 """The local B2, served on a free port while a test runs: in a thread, or as a child process."""
 
+import asyncio
+import contextlib
 import json
 import os
 import resource
+import socket
 import subprocess
 import sys
 import threading
@@ -148,6 +151,45 @@ class LocalB2Server:
         return sorted(path for path in (self.folder / "data").glob("*/*"))
 
 
+class _Server(LocalServer):
+    """Ends at once: hundreds of tests wait for it, and uvicorn itself looks every 0.1 s.
+
+    Only for a server whose faults are down: whoever is still connected is let go anyway.
+    """
+
+    _loop: asyncio.AbstractEventLoop | None = None
+
+    def end(self) -> None:
+        """Callable from another thread."""
+        self.should_exit = True
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # it has ended already
+                self._loop.call_soon_threadsafe(self._ended.set)
+
+    async def main_loop(self) -> None:
+        self._ended = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await self._ended.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for bound in sockets or []:
+            bound.close()
+        state = self.server_state
+        for connection in list(state.connections):
+            connection.shutdown()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.config.timeout_graceful_shutdown):
+                while state.connections or state.tasks:  # uvicorn tells nobody
+                    await asyncio.sleep(0.005)
+        for task in state.tasks:
+            task.cancel()
+
+
 class _Thread:
     def __init__(self, owner: LocalB2Server) -> None:
         self._owner = owner
@@ -166,7 +208,7 @@ class _Thread:
             clock=owner._clock,
         )
         started = threading.Event()
-        self._server = LocalServer(app, on_start=started.set, grace_seconds=1)
+        self._server = _Server(app, on_start=started.set, grace_seconds=1)
         self._thread = threading.Thread(target=self._serve, args=(started,), name="local-b2-server")
         self._faults: list[StartError] = []
         self._thread.start()
@@ -185,7 +227,7 @@ class _Thread:
 
     def stop(self) -> None:
         self._owner.faults.go_down()
-        self._server.should_exit = True
+        self._server.end()
         self._thread.join()
         self._socket.close()
         self._owner.faults.come_back()

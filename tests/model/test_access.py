@@ -12,6 +12,7 @@ ROLES = {
     Capability.BACK_UP: {Role.OPERATOR, Role.ADMIN},
     Capability.CANCEL: {Role.OPERATOR, Role.ADMIN},
     Capability.RESTORE: {Role.OPERATOR, Role.ADMIN},
+    Capability.VERIFY: {Role.OPERATOR, Role.ADMIN},
     Capability.DELETE_BACKUPS: {Role.OPERATOR, Role.ADMIN},
     Capability.DOWNLOAD: {Role.OPERATOR, Role.ADMIN},
     Capability.PIN_BACKUPS: {Role.OPERATOR, Role.ADMIN},

@@ -73,9 +73,33 @@ def test_a_client_sets_only_states_that_it_can_know(state):
         assert refuse_instance(state=state).path == ("state",)
 
 
-def test_docker_is_refused_by_its_own_code():
-    refusal = refuse_instance(executor="docker", folder=None)
-    assert refusal.reason == "EXECUTOR_UNAVAILABLE"
+@pytest.mark.parametrize(
+    ("changes", "path"),
+    [
+        ({"engine_id": None}, "engineId"),
+        ({"engine_container": None}, "engineContainer"),
+        ({"engine_container": "../x"}, "engineContainer"),
+        ({"engine_container": "a/b"}, "engineContainer"),
+        ({"host": "there"}, "host"),
+        ({"user": "a b"}, "user"),
+        ({"folder": "relative"}, "folder"),
+    ],
+)
+def test_a_container_of_an_engine_is_named_in_full(changes, path):
+    right = {
+        "executor": "docker",
+        "engine_id": UUID(int=1),
+        "engine_container": "shop-db-1",
+        "folder": "/data",
+        "host": None,
+        "user": "1000:1000",
+    }
+    check_instance(replace(INSTANCE, **right))
+    assert refuse_instance(**(right | changes)).path == (path,)
+
+
+def test_a_process_has_nothing_of_an_engine():
+    assert refuse_instance(engine_container="shop-db-1").path == ("engineContainer",)
 
 
 def test_variables_take_64_kib_and_not_a_byte_more():

@@ -1,6 +1,7 @@
 """Object names, part plans and manifests keep what they were given."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -29,6 +30,7 @@ PLACES = st.builds(
     hub_id=st.uuids(),
     container_id=st.uuids(),
     backup_id=st.uuids(),
+    token=st.none() | st.text("0123456789abcdef", min_size=8, max_size=8),
     epoch=st.integers(min_value=0, max_value=10**9),
 )
 PREFIXES = st.sampled_from(["", "a", "team/backups", "a/", "0-1"])
@@ -136,6 +138,9 @@ def test_what_is_not_exactly_our_name_is_not_ours(place, prefix):
         name + "/x",
         name[:-1] + "x",
         name.rpartition("-")[0] + "-01",
+        name.rpartition("-")[0] + "-",
+        name.rpartition("-")[0] + "-0000000A-1",
+        name.rpartition("-")[0] + "-0000001-1",
         name.replace(str(place.hub_id), "{" + str(place.hub_id) + "}"),
         name.replace(str(place.hub_id), place.hub_id.hex),
         "",
@@ -167,11 +172,31 @@ def test_a_manifest_is_read_back_as_it_was_written(manifest):
 
 
 @settings(deadline=None)  # a busy machine is no failure
+@given(manifest=manifests())
+def test_a_manifest_from_before_there_were_tokens_is_read(manifest):
+    place = replace(manifest.place, token=None)
+    written = replace(manifest, place=place, object_name=place.object_name("kept"))
+    document = json.loads(written.encode())
+    del document["token"]
+    assert parse_manifest(json.dumps(document).encode()) == written
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(manifest=manifests(), other=PLACES)
+def test_a_manifest_of_another_ones_object_is_refused(manifest, other):
+    for name in (other.object_name(""), "x" + manifest.place.object_name(""), ""):
+        written = replace(manifest, object_name=name)
+        with pytest.raises(ObjectMismatch, match="another backup"):
+            parse_manifest(written.encode())
+
+
+@settings(deadline=None)  # a busy machine is no failure
 @given(manifest=manifests(), data=st.data())
 def test_a_manifest_that_lost_a_field_is_refused(manifest, data):
     document = json.loads(manifest.encode())
-    field = data.draw(st.sampled_from(sorted(document)))
-    del document[field]
+    # One without a token is one from before there were any.
+    written = sorted(field for field, value in document.items() if value is not None)
+    del document[data.draw(st.sampled_from(written))]
     with pytest.raises(ObjectMismatch):
         parse_manifest(json.dumps(document).encode())
 
@@ -181,7 +206,8 @@ def test_a_manifest_that_lost_a_field_is_refused(manifest, data):
 def test_a_manifest_with_a_value_of_another_kind_is_refused(manifest, data):
     document = json.loads(manifest.encode())
     field = data.draw(st.sampled_from(sorted(document)))
-    document[field] = data.draw(st.sampled_from([None, -1, [], True]))
+    values = [-1, [], True] if document[field] is None else [None, -1, [], True]
+    document[field] = data.draw(st.sampled_from(values))
     with pytest.raises(ObjectMismatch):
         parse_manifest(json.dumps(document).encode())
 

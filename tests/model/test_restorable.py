@@ -7,9 +7,10 @@ from uuid import uuid4
 import pytest
 
 from app.model.containers import Container, ContainerState, Instance, InstanceState
-from app.model.policies import BackupPolicy, InstanceSelection
+from app.model.policies import BackupPolicy
 from app.model.restorable import find_obstacle
 from app.model.retention import Retention
+from app.model.schedules import InstanceSelection
 
 AT = datetime(2026, 5, 4, tzinfo=UTC)
 CONTAINER = Container(

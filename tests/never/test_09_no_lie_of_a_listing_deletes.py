@@ -4,6 +4,7 @@ import pytest
 
 from app.errors import StorageError
 from app.model.drifts import ListedPage, ListedVersion
+from tests.copies import parts_of
 from tests.drift_calls import Bucket, drifts, events, our_name, reconcile, statuses
 
 MANY = 12
@@ -148,9 +149,10 @@ def beyond(page):
 async def test_a_listing_out_of_order_is_no_listing(product, lie):
     await backups_of(product, 2)
     before = await facts(product)
-    async with product.working() as worker:
-        honest = worker._parts.storage_of
-    async with product.working(parts={"storage_of": lambda access: Unsorted(honest(access), lie)}):
-        found = await reconcile(product, work=False)
+    async with parts_of(product) as parts:
+        lying = {"storage_of": lambda access: Unsorted(parts.storage_of(access), lie)}
+        async with product.working(parts=lying):
+            found = await reconcile(product, work=False)
     assert found["error"]["code"] == StorageError.code
+    assert found["error"]["message"].startswith("Backblaze B2 ")
     assert await facts(product) == before

@@ -4,17 +4,26 @@ from dataclasses import replace
 
 import pytest
 
-from app.errors import NotPermitted, StorageUnavailable
+from app.errors import CheckFailed, NotPermitted, StorageUnavailable
 from app.model.backups import StorageStatus
 from app.model.retention import Retention, RetentionCode
+from app.model.verifications import VerificationLevel, VerificationPlan
 from app.service.backups import delete_backups, update_backup
-from app.service.endings import fail_run, finish_restore
+from app.service.endings import fail_run, finish_restore, finish_verification
 from app.service.instances import update_instance
 from app.service.retention import plans
 from app.service.runs import mark_touched
 from app.service.stored_objects import record_looks
-from tests.builders import SEALER, a_live_backup, a_started_restore, an_instance, an_operator
+from tests.builders import (
+    SEALER,
+    a_live_backup,
+    a_policy,
+    a_started_restore,
+    an_instance,
+    an_operator,
+)
 from tests.service.aged_backups import DAY, codes_of, keep, run_it
+from tests.verification_builders import a_started_verification
 
 
 async def break_a_restore(gateway, worker, stage, backup):
@@ -125,3 +134,46 @@ async def test_a_policy_may_be_tried_without_being_set(gateway_database, stage, 
         found = await plans(connection, hub_id, [id], replace(current, retention=Retention()))
     assert {verdict.code for _, verdict in found[id].values()} == {RetentionCode.WITHIN_MAX_AGE}
     assert (await codes_of(gateway_database, stage, made))[0] == "FILLS_NO_SLOT"
+
+
+async def test_a_backup_whose_verification_failed_is_no_good_one(
+    gateway_database, worker_database, stage, a_backup_of_days
+):
+    """The older one is the last good one then, and stays."""
+    gateway, worker = gateway_database, worker_database
+    older, newer = await a_backup_of_days(9), await a_backup_of_days(8)
+    await keep(gateway, stage, max_age=2 * DAY)
+    assert await codes_of(gateway, stage, [older, newer]) == ["OLDER_THAN_MAX_AGE", "LAST_GOOD"]
+    order = await a_started_verification(gateway, worker, stage, newer)
+    await fail_run(worker, order.run.id, order.run.epoch, error=CheckFailed(), exit_code=1)
+    assert await codes_of(gateway, stage, [older, newer]) == ["LAST_GOOD", "OLDER_THAN_MAX_AGE"]
+    order = await a_started_verification(gateway, worker, stage, newer)
+    await finish_verification(worker, order, exit_code=None)
+    assert await codes_of(gateway, stage, [older, newer]) == ["OLDER_THAN_MAX_AGE", "LAST_GOOD"]
+
+
+async def test_a_proof_ends_the_doubt_from_that_backup_on(gateway_database, worker_database, stage):
+    gateway, worker = gateway_database, worker_database
+    before = await a_live_backup(gateway, worker, stage)
+    await break_a_restore(gateway, worker, stage, before)
+    stored = await a_live_backup(gateway, worker, stage)
+    order = await a_started_verification(gateway, worker, stage, stored)
+    await finish_verification(worker, order, exit_code=None)
+    # That the bytes are there says nothing of what they are.
+    assert await doubts(gateway, stage, [before, stored]) == [False, True]
+    plan = VerificationPlan(
+        level=VerificationLevel.READABLE, after_each=True, check="cat > /dev/null"
+    )
+    await a_policy(gateway, stage.admin, stage.container, stage.integration, verification=plan)
+    read = await a_live_backup(gateway, worker, stage)
+    order = await a_started_verification(
+        gateway, worker, stage, read, level=VerificationLevel.READABLE
+    )
+    await finish_verification(worker, order, exit_code=0)
+    after = await a_live_backup(gateway, worker, stage)
+    assert await doubts(gateway, stage, [before, stored, read, after]) == [
+        False,
+        True,
+        False,
+        False,
+    ]

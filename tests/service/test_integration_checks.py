@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -14,7 +15,12 @@ from app.model.events import EventFilter
 from app.model.integrations import IntegrationState
 from app.model.paging import Page
 from app.queries import events, integrations
-from app.service.integration_checks import check_failed, check_passed, due_checks
+from app.service.integration_checks import (
+    check_failed,
+    check_passed,
+    check_soon,
+    due_checks,
+)
 from app.service.integrations import delete_integration, end, update_integration, verify_integration
 from app.service.secrets import Sealer, make_key
 from tests.builders import (
@@ -319,3 +325,73 @@ async def test_an_integration_that_never_worked_is_told_of_and_a_refused_new_key
     await give_key(gateway_database, other, made.id, "new")
     await check_failed(worker_database, await one_due(worker_database), StorageCredentials())
     assert await tell_kinds(gateway_database, other) == []
+
+
+PASS_MINUTES = """
+update integrations
+set unreachable_since = unreachable_since - $1::interval, check_at = now()
+"""
+
+
+async def told(gateway, admin):
+    async with gateway.connection(admin.hub_id) as connection:
+        found = await events.page(connection, admin.hub_id, EventFilter(), Page())
+    return [event.kind for event in reversed(found.items)]
+
+
+async def test_a_bucket_that_is_unreachable_for_more_than_10_minutes_is_told_once_and_its_return(
+    owner, gateway_database, worker_database
+):
+    admin = an_admin(await a_hub(owner))
+    made = await an_integration(gateway_database, worker_database, admin)
+
+    async def fail_after(minutes, error):
+        async with owner.connection() as connection:
+            await connection.execute(PASS_MINUTES, timedelta(minutes=minutes))
+        await check_failed(worker_database, await one_due(worker_database), error)
+        return await told(gateway_database, admin)
+
+    assert await fail_after(0, StorageUnavailable("B2 cannot be reached.")) == []
+    assert await fail_after(9.9, StorageUnavailable("B2 cannot be reached.")) == []
+    assert await fail_after(0.2, StorageUnavailable("B2 is gone.")) == ["INTEGRATION_FAILED"]
+    assert await fail_after(60, StorageUnavailable()) == ["INTEGRATION_FAILED"]
+    down = await read(gateway_database, admin, made.id)
+    # Nothing is wrong with the integration itself: what runs is tried.
+    assert (down.state, down.error_code) == (IntegrationState.LIVE, "STORAGE_UNAVAILABLE")
+    async with gateway_database.connection(admin.hub_id) as connection:
+        [event] = (await events.page(connection, admin.hub_id, EventFilter(), Page())).items
+    assert event.message == (
+        f"The integration {made.name} cannot be reached for more than 10 minutes: B2 is gone."
+    )
+    assert (event.integration_id, event.data) == (made.id, {"code": "STORAGE_UNAVAILABLE"})
+
+    await fail_after(0, StorageUnavailable())
+    async with owner.connection() as connection:
+        await connection.execute("update integrations set check_at = now()")
+    assert await check_passed(worker_database, await one_due(worker_database))
+    both = ["INTEGRATION_FAILED", "INTEGRATION_RECOVERED"]
+    assert await told(gateway_database, admin) == both
+
+    # It passed: the next 10 minutes are others.
+    assert await fail_after(0, StorageUnavailable()) == both
+    assert await fail_after(9, StorageUnavailable()) == both
+    async with owner.connection() as connection:
+        await connection.execute("update integrations set check_at = now()")
+    assert await check_passed(worker_database, await one_due(worker_database))
+    assert await told(gateway_database, admin) == both
+
+
+async def test_what_could_not_reach_b2_has_it_checked_at_once(
+    owner, gateway_database, worker_database
+):
+    admin = an_admin(await a_hub(owner))
+    made = await an_integration(gateway_database, worker_database, admin)
+    assert await due_checks(worker_database, SEALER, 10) == []
+    await check_soon(worker_database, made.id)
+    check = await one_due(worker_database)
+    # Neither one that is going on is disturbed, nor one that comes soon anyway.
+    await check_soon(worker_database, made.id)
+    await check_failed(worker_database, check, StorageUnavailable())
+    assert await due_in(owner, made.id) == "minute"
+    await check_soon(worker_database, made.id)
+    assert await due_in(owner, made.id) == "minute"

@@ -7,9 +7,9 @@ import pytest
 
 from app.errors import InvalidInput, InvalidState, NotFound
 from app.model.containers import InstanceState
-from app.model.policies import InstanceSelection, NewPolicy
+from app.model.policies import NewPolicy
 from app.model.retention import Retention
-from app.model.schedules import Schedule
+from app.model.schedules import InstanceSelection, Schedule
 from app.model.verifications import VerificationLevel, VerificationPlan
 from app.queries import policies
 from app.service.containers import delete_container
@@ -85,15 +85,17 @@ async def test_the_warnings_say_what_will_not_work_yet(owner, gateway_database):
     admin = an_admin(await a_hub(owner))
     container = await a_container(gateway_database, admin)
     await an_instance(gateway_database, admin, container, state=InstanceState.STOPPED)
+    await an_instance(gateway_database, admin, container, scratch=True)
     integration = await an_unchecked_integration(gateway_database, admin, name="B2")
     _, warnings = await configure_backups(
         gateway_database,
         admin,
         container_id=container.id,
-        policy=NewPolicy(integration_id=integration.id, backup_command="cat data"),
+        policy=NewPolicy(integration_id=integration.id, backup_command="cat 'data"),
     )
     assert warnings == [
         "There is no restore command: backups cannot be restored.",
+        "The backup command will fail: a single quote is never closed.",
         "No instance of the container is running: there is nothing to back up.",
         (
             "The integration B2 is VERIFYING, not LIVE:"

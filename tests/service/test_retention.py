@@ -199,7 +199,9 @@ async def test_two_workers_share_the_containers_and_remove_nothing_twice(
 ):
     made = [await a_backup_of_days(days) for days in (9, 8, 7)]
     await execute(owner, DUE)
-    taken = await asyncio.gather(*(take_due(worker_database) for _ in range(4)))
+    taken = await asyncio.gather(
+        *(take_due(worker_database, again_in=timedelta(hours=1)) for _ in range(4))
+    )
     assert [one for some in taken for one in some] == [(stage.admin.hub_id, stage.container.id)]
     assert sum(await asyncio.gather(*(run_it(worker_database, stage) for _ in range(4)))) == 1
     assert await states(made) == ["DELETING", "LIVE", "LIVE"]
@@ -207,7 +209,7 @@ async def test_two_workers_share_the_containers_and_remove_nothing_twice(
 
 
 async def test_a_new_rule_waits_for_an_hour(owner, gateway_database, worker_database, stage):
-    assert await take_due(worker_database) == []
+    assert await take_due(worker_database, again_in=timedelta(hours=1)) == []
     assert timedelta(minutes=59) < await execute(owner, LOOK) <= timedelta(hours=1)
     await execute(owner, DUE)
     # The same rule again is no new one.

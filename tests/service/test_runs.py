@@ -1,6 +1,7 @@
 """Runs: claimed by one, started, taken over."""
 
 import asyncio
+import re
 from datetime import timedelta
 from uuid import uuid4
 
@@ -13,6 +14,7 @@ from app.model.orders import (
     Leftover,
     RestoreOrder,
     SaveOrder,
+    StoredObject,
 )
 from app.model.restores import RestorePhase, RestoreState
 from app.model.runs import RunError, run_mark
@@ -169,7 +171,7 @@ async def test_leases_are_renewed_while_they_are_held(owner, gateway_database, w
     lost = await an_instance(gateway_database, stage.admin, stage.container)
     lost_order = await a_save(gateway_database, worker_database, stage, instance=lost)
     await let_lease_pass(owner, lost_order.run.id)
-    held = {(stage.instance.id, order.run.id, 1), (lost.id, lost_order.run.id, 1)}
+    held = {(order.run.id, 1), (lost_order.run.id, 1)}
     renew = {"held": held, "ttl": timedelta(hours=5)}
     assert await renew_leases(worker_database, owner=OWNER, **renew) == {order.run.id}
     assert await renew_leases(worker_database, owner="a stranger", **renew) == set()
@@ -189,9 +191,10 @@ async def test_a_started_save_has_all_that_it_needs(owner, gateway_database, wor
     assert order.variables == {"PASSWORD": "geheim"}
     assert (order.storage.realm, order.storage.key) == (Realm.BACKBLAZE, "the-application-key")
     assert (order.storage.bucket, order.storage.prefix) == (stage.integration.bucket, "backups")
-    assert order.object_name == (
-        f"backups/{order.installation_id}/{stage.admin.hub_id}/{stage.container.id}/"
-        f"{order.backup.id}-1"
+    assert re.fullmatch(
+        f"backups/{order.place.installation_id}/{stage.admin.hub_id}/{stage.container.id}/"
+        f"{order.backup.id}-[0-9a-f]{{8}}-1",
+        order.object_name,
     )
     assert (order.backup.state, order.backup.object_name) == (
         BackupState.SAVING,
@@ -214,8 +217,13 @@ async def test_a_started_restore_has_all_that_it_needs(owner, gateway_database, 
         gateway_database, worker_database, stage, backup, instance=target
     )
     assert (order.backup, order.instance, order.variables) == (backup, target, {"A": "b"})
-    assert (order.file_id, order.size_bytes) == (backup.file_id, 5000)
-    assert (order.sha256, order.chunk_hashes) == (bytes(range(32)), bytes(32))
+    assert order.object == StoredObject(
+        name=backup.object_name,
+        file_id=backup.file_id,
+        size_bytes=5000,
+        sha256=bytes(range(32)),
+        chunk_hashes=bytes(32),
+    )
     assert (order.run.command, order.restore.state) == ("cat > data", RestoreState.RUNNING)
 
 

@@ -196,7 +196,7 @@ async def test_a_run_past_its_deadline_ends_and_its_owner_is_fenced(
     assert ended.error.code == "TIMED_OUT"
     with pytest.raises(Fenced):
         await finish_backup(worker_database, order, stored_bytes())
-    held = {(stage.instance.id, order.run.id, 1)}
+    held = {(order.run.id, 1)}
     assert await renew_leases(worker_database, owner=OWNER, held=held, ttl=TTL) == set()
     kinds = [one.kind for one in await take_due(worker_database, SEALER, 10)]
     assert sorted(kinds) == ["NAME", "NAME", "UPLOAD"]

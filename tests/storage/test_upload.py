@@ -273,14 +273,25 @@ async def test_the_other_parts_end_with_the_one_that_failed(tmp_path):
         assert place.names() == []
 
 
+THOUSAND = PartPlan(first=16, steady=640, every=40, largest=4_096, parts=1_000, in_flight_bytes=64)
+"""The usual plan, a tenth as long."""
+TEN_THOUSAND = PartPlan(first=16, largest=4_096, in_flight_bytes=64)
+
+
 @pytest.mark.timeout(180)  # 10,000 requests, one after the other for the most part
-async def test_ten_thousand_parts_become_one_object(tmp_path):
-    plan = PartPlan(first=16, largest=4_096, in_flight_bytes=64)
+@pytest.mark.parametrize(
+    ("plan", "size"),
+    [
+        pytest.param(THOUSAND, 500_480, id="1000"),
+        pytest.param(TEN_THOUSAND, 5_004_800, id="10000", marks=pytest.mark.matrix),
+    ],
+)
+async def test_as_many_parts_as_a_plan_has_become_one_object(tmp_path, plan, size):
     data = make_bytes(plan.capacity)
     async with open_place(tmp_path, plan=plan, child=True) as place:
         stored = await place.save(data, block=64 * 1024)
-        assert place.count("b2_upload_part") == 10_000
-        assert stored.size == plan.capacity == 5_004_800
+        assert place.count("b2_upload_part") == plan.parts
+        assert stored.size == plan.capacity == size
         assert await place.load(stored.file_id, stored.size) == data
 
 

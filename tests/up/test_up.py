@@ -92,7 +92,8 @@ def test_notes_and_ledger_are_saved_restored_and_deleted_and_found_again(user: N
     assert [b["state"] for b in user.json("backups", "ledger")] == ["LIVE"]
     assert user.json("restore", saved["ledger"], "2.ledger", "--follow")["state"] == "SUCCEEDED"
     assert [r["accepted"] for r in user.json("delete", *saved.values())] == [True, True]
-    wait_until(lambda: user.json("backups", "notes") == user.json("backups", "ledger") == [])
+    wait_until(lambda: up.backups("notes") == up.backups("ledger") == [])
+    assert user.json("backups", "notes") == user.json("backups", "ledger") == []
     up.process.send_signal(signal.SIGTERM)
     assert up.ended() == 0
     assert user.processes() == []
@@ -102,7 +103,7 @@ def test_a_second_ctrl_c_hands_off_and_the_next_start_takes_the_run_up(user: New
     up = user.start(BACKUP_GATEWAY_DRAIN="10m").greeted()
     change_save(up, "notes", SLOW_SAVE)
     run = user.json("backup", "notes", "1.notes")["id"]
-    wait_until(lambda: user.json("backups", "notes")[0]["state"] == "SAVING")
+    wait_until(lambda: up.backups("notes")[0]["state"] == "SAVING")
     up.press_ctrl_c()
     wait_until(lambda: "Stopping once 1 run(s) have ended, at the latest in 600 s" in up.told)
     assert up.process.poll() is None
@@ -112,7 +113,7 @@ def test_a_second_ctrl_c_hands_off_and_the_next_start_takes_the_run_up(user: New
 
     (user.home / "demo/1.notes/go").touch()
     up = user.start().greeted()
-    wait_until(lambda: user.json("backups", "notes")[0]["state"] == "LIVE")
+    wait_until(lambda: up.backups("notes")[0]["state"] == "LIVE")
     assert [b["id"] for b in user.json("backups", "notes")] == [run]
 
 
@@ -120,14 +121,14 @@ def test_kill_9_leaves_no_process_and_the_next_start_works(user: NewUser):
     up = user.start().greeted()
     change_save(up, "notes", SLOW_SAVE)
     user.done("backup", "notes", "1.notes")
-    wait_until(lambda: user.json("backups", "notes")[0]["state"] == "SAVING")
+    wait_until(lambda: up.backups("notes")[0]["state"] == "SAVING")
     up.process.kill()
     assert up.ended() == -signal.SIGKILL
     wait_until(lambda: user.processes() == [])
 
     (user.home / "demo/1.notes/go").touch()
-    user.start().greeted()
-    wait_until(lambda: user.json("backups", "notes")[0]["state"] == "LIVE")
+    up = user.start().greeted()
+    wait_until(lambda: up.backups("notes")[0]["state"] == "LIVE")
 
 
 @pytest.mark.parametrize("after", ["b2/master-key.json", "demo"])

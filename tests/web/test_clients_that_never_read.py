@@ -21,13 +21,17 @@ from tests.gateway_process import Gateway, RunGateway
 from tests.graphql_server import Client
 from tests.graphql_socket import PROTOCOL, open_socket
 
-SOCKETS = 5
+SOCKETS = 3
 OPERATIONS = 10
 """Of each socket."""
-STREAMS = 20
+STREAMS = 12
 ALL = SOCKETS * OPERATIONS + STREAMS
-MOST_BYTES = 250_000_000
-"""What all of them may add: about two messages each, of 1.5 MB. Queued it would be over 1 GB."""
+MOST_BYTES = 180_000_000
+"""What two crowds of them may add, one after the other: of each connection a message of 1.5 MB that
+is not taken and one that waits for it, of each operation the answer that it made of that, and the
+gaps between them. Queued, and kept, it would be over 1 GB."""
+ENDED_SECONDS = 2.0
+"""For the connection to end with its operation."""
 PATIENCE_SECONDS = 90
 """A bound for hangs: how long a send may take is tested apart, with short times."""
 
@@ -88,6 +92,8 @@ async def sockets(gateway: Gateway, client: Client, query: str, id: str) -> Asyn
                     sock=narrow,
                     proxy=None,
                     ping_interval=None,
+                    # These messages would shrink to a thousandth, and fit into any buffer.
+                    compression=None,
                     close_timeout=0,
                     max_queue=1,
                 )
@@ -110,13 +116,23 @@ async def streams(gateway: Gateway, client: Client, query: str, id: str) -> Asyn
     head = (
         f"POST /graphql HTTP/1.1\r\nhost: {gateway.place}\r\naccept: text/event-stream\r\n"
         f"authorization: Bearer {client.token}\r\ncontent-type: application/json\r\n"
-        f"content-length: {len(body)}\r\n\r\n"
+        # One that finds no room any more is answered, and is not to be taken for one that stays.
+        f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
     ).encode()
     with contextlib.ExitStack() as stack:
         for _ in range(STREAMS):
             narrow = stack.enter_context(await a_narrow_socket(gateway))
             await asyncio.get_running_loop().sock_sendall(narrow, head + body)
         yield
+
+
+def connections(gateway: Gateway) -> int:
+    """How many of clients it has open."""
+    port = int(gateway.place.split(":")[1])
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    mine = [row for row in rows if int(row[1].split(":")[1], 16) == port]
+    listens, nobodys = "0A", "0"
+    return len([row for row in mine if row[3] != listens and row[9] != nobodys])
 
 
 async def is_there_room(gateway: Gateway, client: Client, id: str) -> bool:
@@ -130,6 +146,24 @@ async def is_there_room(gateway: Gateway, client: Client, id: str) -> bool:
             answer = await opened.read()
             first.setdefault(answer["id"], answer["type"])
     return set(first.values()) == {"next"}
+
+
+async def outlast(gateway: Gateway, client: Client, query: str, id: str) -> int:
+    """Let a crowd come that never reads, until all of it was let go; the most memory meanwhile."""
+    peak = 0
+    async with (
+        sockets(gateway, client, query, id),
+        streams(gateway, client, query, id),
+    ):
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not await is_there_room(gateway, client, id):
+                peak = max(peak, resident(gateway))
+                await asyncio.sleep(0.2)
+        # They are still there, and have not closed anything.
+        async with asyncio.timeout(ENDED_SECONDS):
+            while connections(gateway):
+                await asyncio.sleep(0.05)
+    return max(peak, resident(gateway))
 
 
 @pytest.mark.timeout(180)  # a gateway starts, and a hundred large messages are made
@@ -161,15 +195,11 @@ async def test_clients_that_never_read_are_let_go_and_take_no_memory(
 
     async with (
         run_gateway(BACKUP_GATEWAY_LIMITS=limits) as gateway,
-        sockets(gateway, admin, query, started.id),
-        streams(gateway, admin, query, started.id),
         asyncio.TaskGroup() as tasks,
     ):
-        before = peak = resident(gateway)
+        before = resident(gateway)
         going_on = tasks.create_task(go_on())
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while not await is_there_room(gateway, admin, started.id):
-                peak = max(peak, resident(gateway))
-                await asyncio.sleep(0.2)
+        first = await outlast(gateway, admin, query, started.id)
+        second = await outlast(gateway, admin, query, started.id)
         going_on.cancel()
-        assert max(peak, resident(gateway)) - before < MOST_BYTES
+    assert max(first, second) - before < MOST_BYTES

@@ -23,7 +23,7 @@ from app.errors import DownloadsBusy
 from app.transfer.objects import Objects
 from app.web.app import create_app
 from app.web.downloads import PATH, DownloadEndpoint
-from app.wiring.parts import make_api_parts
+from app.wiring.gateway import make_api_parts
 from tests.graphql_server import serve
 from tests.product import ERRORS, Product, Refused
 

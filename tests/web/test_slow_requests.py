@@ -1,13 +1,19 @@
 """Requests that come too slowly, or not at all, are cut: nobody holds a connection for ever."""
 
 import asyncio
+import errno
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.types import Receive, Scope, Send
 
 from app.api.context import Parts
 from app.web.app import create_app
+from app.web.cutting import cut
 from app.wiring.connections import Connection
 from app.wiring.parts import bind
 from app.wiring.programs import make_server
@@ -89,3 +95,99 @@ async def test_a_body_that_does_not_come_is_told_and_ends_the_connection(
             b'"extensions":{"code":"TIME_LIMIT","limit":0.2}}]}'
         )
         writer.close()
+
+
+QUESTIONS = 10
+LARGE = b'{"query": "{ __schema { types { name description fields { name description } } } }"}'
+
+
+async def ask_without_reading(port: int, client: Client) -> socket.socket:
+    """Ten requests at once, whose answers are over a megabyte; nothing of it is read yet."""
+    narrow = socket.socket()
+    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    narrow.setblocking(False)  # noqa: FBT003
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(narrow, ("127.0.0.1", port))
+    await loop.sock_sendall(narrow, (head(client, len(LARGE)) + LARGE) * QUESTIONS)
+    return narrow
+
+
+async def read_slowly(narrow: socket.socket, until: bytes, times: int) -> None:
+    """Read in pieces with pauses until it has come so often."""
+    loop, read = asyncio.get_running_loop(), b""
+    while read.count(until) < times:
+        piece = await loop.sock_recv(narrow, 65536)
+        assert piece != b""
+        read += piece
+        await asyncio.sleep(0.02)
+
+
+async def test_who_takes_nothing_of_an_answer_is_cut(
+    parts: Parts, admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Connection, "stall_seconds", 0.5)
+    async with a_gateway(parts) as port:
+        with await ask_without_reading(port, admin) as narrow:
+            async with asyncio.timeout(10):
+                while narrow.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != errno.ECONNRESET:
+                    await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+async def test_a_connection_that_has_ended_can_be_cut_again(kind: str) -> None:
+    """A client that resets its connection while it is being cut for taking nothing."""
+    loop = asyncio.get_running_loop()
+    scopes: list[Scope] = []
+    gone = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        del send
+        scopes.append(scope)
+        while (await receive())["type"] not in {"http.disconnect", "websocket.disconnect"}:
+            pass
+        gone.set()
+
+    wrapped = Starlette()
+    wrapped.state.stopping = asyncio.Event()
+    wrapped.mount("/", app)
+    server = make_server(wrapped)
+    with bind("127.0.0.1", 0) as listening:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(server.serve(sockets=[listening]))
+            with socket.create_connection(listening.getsockname()) as client:
+                client.setblocking(False)  # noqa: FBT003
+                lines = ["GET / HTTP/1.1", "host: gateway"]
+                if kind == "websocket":
+                    lines += ["connection: upgrade", "upgrade: websocket"]
+                    lines += ["sec-websocket-version: 13", "sec-websocket-key: " + "A" * 22 + "=="]
+                await loop.sock_sendall(client, "\r\n".join([*lines, "", ""]).encode())
+                async with asyncio.timeout(10):
+                    while not scopes:
+                        await asyncio.sleep(0.01)
+            async with asyncio.timeout(10):
+                await gone.wait()
+            assert scopes[0]["type"] == kind
+            await asyncio.sleep(0)
+            cut(scopes[0])
+            cut(scopes[0])
+            server.stop()
+
+
+async def test_who_takes_answers_slowly_gets_all_of_them(
+    parts: Parts, admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Connection, "stall_seconds", 2)
+    async with a_gateway(parts) as port:
+        with await ask_without_reading(port, admin) as narrow:
+            begun = asyncio.get_running_loop().time()
+            async with asyncio.timeout(40):
+                await read_slowly(narrow, b"HTTP/1.1 200 OK", QUESTIONS)
+            assert asyncio.get_running_loop().time() - begun > Connection.stall_seconds
+
+
+def test_an_idle_connection_is_kept_for_longer_than_clients_and_balancers_do(parts: Parts) -> None:
+    """Who closes first while the other sends loses a request: let it be the other."""
+    keeps = make_server(create_app(parts)).config.timeout_keep_alive
+    client = httpx.Limits().keepalive_expiry
+    assert client is not None
+    assert keeps > max(client, 60)

@@ -209,7 +209,7 @@ async def test_a_rate_is_spent_over_a_socket_too(parts: Parts, admin: Client) ->
         assert (extensions["code"], extensions["limit"], extensions["actual"]) == (
             "RATE_LIMIT",
             2,
-            2,
+            6,
         )
         assert extensions["retryAfter"] >= 1
 

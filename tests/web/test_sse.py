@@ -123,7 +123,7 @@ async def test_a_subscription_tells_each_change_and_completes(
         events = read_events(response)
         name, payload = await anext(events)
         assert (name, payload["data"]["restoreProgress"]["state"]) == ("next", "QUEUED")
-        assert payload["extensions"]["cost"]["requested"] == 3
+        assert payload["extensions"]["cost"]["requested"] == 21
         await cancel_restore(gateway_database, admin.principal, id=restore.key)
         name, payload = await anext(events)
         assert payload == {"data": {"restoreProgress": {"id": restore.id, "state": "CANCELED"}}}

@@ -161,7 +161,9 @@ async def test_an_id_that_is_not_on_the_list_is_told_over_every_transport(
     assert code_of(event) == "DOCUMENT_NOT_FOUND"
     answer = await either.socket(documentId=id)
     assert answer["type"] == "error"
-    assert answer["payload"][0]["extensions"] == {"code": "DOCUMENT_NOT_FOUND"}
+    extensions = answer["payload"][0]["extensions"]
+    assert extensions.pop("cost")["requested"] == 1
+    assert extensions == {"code": "DOCUMENT_NOT_FOUND"}
 
 
 async def test_a_hash_that_is_not_on_the_list_is_told_as_apollos_clients_know_it(
@@ -285,7 +287,15 @@ def test_the_documents_of_the_command_line_are_always_on_a_list(tmp_path: Path) 
         read.check(text)
         assert read.find(f"sha256:{sha(text)}") == text
     sent = {text for name, text in vars(cli).items() if name.isupper() and isinstance(text, str)}
-    parts = {cli.BACKUP, cli.RESTORE, cli.CONTAINER, cli._LOGS, cli._ERRORS}
+    parts = {
+        cli.BACKUP,
+        cli.RESTORE,
+        cli.VERIFICATION,
+        cli.CONTAINER,
+        cli._LOGS,
+        cli._ERRORS,
+        cli._SCANS,
+    }
     assert sent - parts == set(cli.ALL)
 
 

@@ -61,7 +61,7 @@ async def test_a_query_over_a_socket_is_answered_and_completes(place: str, admin
         answer = await client.read()
         assert (answer["type"], answer["id"]) == ("next", "1")
         assert answer["payload"]["data"] == {"viewer": {"name": admin.principal.name}}
-        assert answer["payload"]["extensions"]["cost"]["requested"] == 2
+        assert answer["payload"]["extensions"]["cost"]["requested"] == 6
         assert await client.read() == {"type": "complete", "id": "1"}
 
 

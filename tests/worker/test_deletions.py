@@ -84,10 +84,7 @@ async def test_a_killed_worker_leaves_a_deletion_that_the_next_one_ends(product)
         await worker.kill()
     faults.release()
     async with product.owner.connection() as connection:
-        await connection.execute(
-            "update reclaims set not_before = now();"
-            " update integration_owners set turn_until = now()"
-        )
+        await connection.execute("update reclaims set not_before = now()")
     async with product.working():
         for backup in kept:
             await product.backup_ended(backup["id"], states={"DELETED"})

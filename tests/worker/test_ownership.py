@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -12,6 +13,8 @@ from app.service import ownership
 from app.worker.ownership import carry_out_due, may_delete_by_itself, release, require_owner
 from tests.copies import copied, parts_of
 from tests.product import OWNER
+
+LEASE = timedelta(minutes=2)
 
 
 async def integration_of(product):
@@ -61,7 +64,9 @@ def remove_owner(product):
 
 
 async def put_owner(parts, product, owner):
-    turn = await ownership.begin_turn(parts.database, parts.sealer, await integration_of(product))
+    turn = await ownership.begin_turn(
+        parts.database, parts.sealer, await integration_of(product), lease=LEASE
+    )
     await parts.storage_of(turn.storage).put(
         OWNER, owner.encode(), info=owner.info(), content_type="application/json", alone=False
     )
@@ -100,14 +105,14 @@ async def test_a_worker_that_died_after_its_upload_fences_nobody(product):
     """Its mark was known before the upload; the bucket holds two versions of ours then."""
     id = await integration_of(product)
     async with parts_of(product) as parts:
-        turn = await ownership.begin_turn(parts.database, parts.sealer, id)
+        turn = await ownership.begin_turn(parts.database, parts.sealer, id, lease=LEASE)
         mark = await ownership.issue_mark(parts.database, turn)
         owner = OwnerObject(installation_id=turn.installation_id, generation=2, mark=mark)
         await parts.storage_of(turn.storage).put(
             OWNER, owner.encode(), info=owner.info(), content_type="application/json", alone=False
         )
         with pytest.raises(OwnerBusy):
-            await ownership.begin_turn(parts.database, parts.sealer, id)
+            await ownership.begin_turn(parts.database, parts.sealer, id, lease=LEASE)
         await let_it_be_asked_again(product)
         assert len(owners_in(product)) == 2
         assert await may_delete_by_itself(parts, id)

@@ -1,7 +1,6 @@
 """Recoveries: records rebuilt from the manifests in a bucket, after a database was lost."""
 
 import hashlib
-import json
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
@@ -11,11 +10,12 @@ from app.postgres.pool import Database
 from tests.conftest import execute, name_database
 from tests.drift_calls import (
     Bucket,
+    a_manifest,
     drifts,
+    plant,
     recover,
     scanned,
 )
-from tests.product import PREFIX
 from tests.product_fixtures import open_product
 
 LIST = """{ containers { nodes { id identifier stateful backupPolicy { enabled: updatedAt }
@@ -163,20 +163,3 @@ async def test_nothing_of_another_hub_is_ever_recovered(product, after_the_loss)
         ]
         foreign = [drift["name"].split("/")[2] for drift in await drifts(again, "FOREIGN")]
         assert set(foreign) <= {str(neighbour), str(stranger)}
-
-
-async def a_manifest(product):
-    async with product.owner.connection() as connection:
-        file_id = await connection.fetchval("select manifest_file_id from backups")
-    return product.b2.read(file_id)
-
-
-async def plant(bucket, manifest, *, hub):
-    """An object with a manifest that fits it, of a backup of this hub."""
-    document = json.loads(manifest)
-    document |= {"hub": str(hub), "backup": str(uuid4())}
-    place = "/".join(document[word] for word in ("installation", "hub", "container"))
-    document["objectName"] = f"{PREFIX}/{place}/{document['backup']}-{document['epoch']}"
-    document["fileId"] = await bucket.put(document["objectName"], b"data\n")
-    await bucket.put(document["objectName"] + ".json", json.dumps(document).encode())
-    return document

@@ -10,6 +10,19 @@ from containers
 where hub_id = $1 and id = $2
 for no key update;
 
+-- policies.by_containers
+select hub_id, container_id, integration_id, backup_command, backup_timeout, min_bytes,
+    restore_command, restore_timeout, restore_check, restore_safety_backup,
+    enabled, cron, time_zone, instances, overdue_after,
+    max_age, keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly,
+    pre_restore_max_age, verification_level, verification_every, verification_after_each,
+    verification_check,
+    updated_at
+from backup_policies
+where hub_id = $1 and container_id = any ($2::uuid[])
+order by container_id
+limit cardinality($2::uuid[]);
+
 -- integrations.hold
 select id, hub_id, name, realm, key_id, next_key_id, bucket, prefix, state, error_code, error_message,
     verified_at, created_at
@@ -70,6 +83,7 @@ set
         ) then excluded.retention_at
         else least(backup_policies.retention_at, excluded.retention_at)
     end,
+    verify_at = now(),
     updated_at = now()
 returning hub_id, container_id, integration_id, backup_command, backup_timeout, min_bytes,
     restore_command, restore_timeout, restore_check, restore_safety_backup,
@@ -80,11 +94,15 @@ returning hub_id, container_id, integration_id, backup_command, backup_timeout, 
     updated_at;
 
 -- instances.running
-select id, hub_id, container_id, hostname, state, executor, host, folder, variable_names, scratch,
-    created_at, removed_at
+select id, hub_id, container_id, hostname, state, executor, host, folder, engine_id,
+    engine_container, command_user, variable_names, scratch, created_at, removed_at
 from instances
 where hub_id = $1 and container_id = $2 and removed_at is null and state = 'RUNNING'
 order by created_at asc, id asc
 limit $3;
+
+-- schedules.remove
+delete from schedules
+where hub_id = $1 and container_id = any ($2::uuid[]);
 
 COMMIT;

@@ -10,6 +10,10 @@ from containers
 where hub_id = $1 and id = $2
 for no key update;
 
+-- schedules.remove
+delete from schedules
+where hub_id = $1 and container_id = any ($2::uuid[]);
+
 -- policies.remove
 delete from backup_policies
 where hub_id = $1 and container_id = $2;

@@ -18,6 +18,7 @@ select
     backups.file_id,
     backups.size_bytes,
     backups.sha256,
+    backups.size_dropped,
     backups.pinned,
     backups.note,
     backups.storage_status,
@@ -64,6 +65,7 @@ select
     backups.file_id,
     backups.size_bytes,
     backups.sha256,
+    backups.size_dropped,
     backups.pinned,
     backups.note,
     backups.storage_status,
@@ -173,11 +175,11 @@ order by container_id
 limit cardinality($2::uuid[]);
 
 -- instances.pages_up
-select found.id, found.hub_id, found.container_id, found.hostname, found.state, found.executor, found.host, found.folder, found.variable_names, found.scratch, found.created_at, found.removed_at
+select found.id, found.hub_id, found.container_id, found.hostname, found.state, found.executor, found.host, found.folder, found.engine_id, found.engine_container, found.command_user, found.variable_names, found.scratch, found.created_at, found.removed_at
 from unnest($2::uuid[]) as parents (id)
 cross join lateral (
-    select id, hub_id, container_id, hostname, state, executor, host, folder, variable_names, scratch,
-        created_at, removed_at
+    select id, hub_id, container_id, hostname, state, executor, host, folder, engine_id,
+        engine_container, command_user, variable_names, scratch, created_at, removed_at
     from instances
     where hub_id = $1
         and container_id = parents.id
@@ -220,6 +222,8 @@ select
     restores.container_id,
     restores.instance_id,
     restores.backup_id,
+    restores.safety_backup_id,
+    restores.check_command,
     restores.state,
     restores.trigger,
     restores.phase,
@@ -269,6 +273,25 @@ cross join lateral (
     limit $8
 ) as page
 order by parents.id, page.created_at desc, page.id desc;
+
+-- schedules.by_containers
+-- That nobody carried out a due time is no reason to believe that nothing was due.
+select
+    schedules.container_id,
+    schedules.due_at,
+    schedules.next_at,
+    case when late.since <= now() then late.since end as overdue_since
+from schedules
+inner join backup_policies on backup_policies.container_id = schedules.container_id
+cross join lateral (
+    select least(
+        schedules.expected_by,
+        schedules.next_at + greatest(backup_policies.overdue_after, 2 * schedules.last_duration)
+    ) as since
+) as late
+where schedules.hub_id = $1 and schedules.container_id = any ($2::uuid[])
+order by schedules.container_id
+limit cardinality($2::uuid[]);
 
 -- workers_hubs.authenticate
 select key_id, hub_id, name, role, capabilities, expires_at

@@ -39,8 +39,8 @@ where hub_id = $1 and id = $2
 for share;
 
 -- instances.hold
-select id, hub_id, container_id, hostname, state, executor, host, folder, variable_names, scratch,
-    created_at, removed_at
+select id, hub_id, container_id, hostname, state, executor, host, folder, engine_id,
+    engine_container, command_user, variable_names, scratch, created_at, removed_at
 from instances
 where hub_id = $1 and id = $2
 for share;
@@ -55,9 +55,9 @@ on conflict (instance_id) do nothing;
 -- runs.create_run
 insert into runs (
     hub_id, id, kind, container_id, instance_id, place, command, timeout, start_by,
-    requested_by_kind, requested_by_id, requested_by_name
+    requested_by_kind, requested_by_id, requested_by_name, carried_by
 )
-values ($1, $2, $3, $4, $5, $6, $7, $8, now() + $9::interval, $10, $11, $12)
+values ($1, $2, $3, $4, $5, $6, $7, $8, now() + $9::interval, $10, $11, $12, $13)
 on conflict (instance_id) where finished_at is null do nothing
 returning id;
 
@@ -93,6 +93,7 @@ select
     backups.file_id,
     backups.size_bytes,
     backups.sha256,
+    backups.size_dropped,
     backups.pinned,
     backups.note,
     backups.storage_status,
@@ -156,6 +157,7 @@ select
     backups.file_id,
     backups.size_bytes,
     backups.sha256,
+    backups.size_dropped,
     backups.pinned,
     backups.note,
     backups.storage_status,

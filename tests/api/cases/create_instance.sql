@@ -13,11 +13,11 @@ for share;
 -- instances.create
 insert into instances (
     hub_id, id, container_id, hostname, state, executor, host, folder, variable_names,
-    sealed_variables, scratch
+    sealed_variables, scratch, engine_id, engine_container, command_user
 )
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
 on conflict (container_id, hostname) where removed_at is null do nothing
-returning id, hub_id, container_id, hostname, state, executor, host, folder, variable_names, scratch,
-    created_at, removed_at;
+returning id, hub_id, container_id, hostname, state, executor, host, folder, engine_id,
+    engine_container, command_user, variable_names, scratch, created_at, removed_at;
 
 COMMIT;

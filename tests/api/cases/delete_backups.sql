@@ -23,10 +23,22 @@ order by id asc
 for update;
 
 -- runs.read_by_runs
-select distinct restores.backup_id
+select restores.backup_id
 from restores
 inner join runs on runs.id = restores.id
-where restores.hub_id = $1 and restores.backup_id = any($2::uuid[]) and runs.finished_at is null;
+where restores.hub_id = $1 and restores.backup_id = any($2::uuid[]) and runs.finished_at is null
+union
+select saves.id
+from runs as saves
+inner join runs on runs.id = saves.carried_by
+where saves.hub_id = $1 and saves.id = any($2::uuid[]) and runs.finished_at is null
+union
+select verifications.backup_id
+from verifications
+inner join runs on runs.id = verifications.id
+where verifications.hub_id = $1
+    and verifications.backup_id = any($2::uuid[])
+    and runs.finished_at is null;
 
 -- runs.move_backup
 update backups
@@ -63,6 +75,7 @@ select
     backups.file_id,
     backups.size_bytes,
     backups.sha256,
+    backups.size_dropped,
     backups.pinned,
     backups.note,
     backups.storage_status,

@@ -16,11 +16,15 @@ set deleting_since = now(), goes_at = now() + $3::interval, state = 'DELETING'
 where hub_id = $1 and id = $2 and state = 'LIVE'
 returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at;
 
+-- schedules.remove
+delete from schedules
+where hub_id = $1 and container_id = any ($2::uuid[]);
+
 -- containers.cancel_runs
 with held as (
     select id
     from runs
-    where hub_id = $1 and container_id = $2 and finished_at is null
+    where hub_id = $1 and container_id = $2 and finished_at is null and carried_by is null
     order by id asc
     for update
 )
@@ -102,6 +106,7 @@ select
     backups.file_id,
     backups.size_bytes,
     backups.sha256,
+    backups.size_dropped,
     backups.pinned,
     backups.note,
     backups.storage_status,

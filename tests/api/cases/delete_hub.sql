@@ -43,11 +43,15 @@ set deleting_since = now(), goes_at = now() + $3::interval, state = 'DELETING'
 where hub_id = $1 and id = $2 and state = 'LIVE'
 returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at;
 
+-- schedules.remove
+delete from schedules
+where hub_id = $1 and container_id = any ($2::uuid[]);
+
 -- containers.cancel_runs
 with held as (
     select id
     from runs
-    where hub_id = $1 and container_id = $2 and finished_at is null
+    where hub_id = $1 and container_id = $2 and finished_at is null and carried_by is null
     order by id asc
     for update
 )
@@ -101,11 +105,15 @@ set deleting_since = now(), goes_at = now() + $3::interval, state = 'DELETING'
 where hub_id = $1 and id = $2 and state = 'LIVE'
 returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at;
 
+-- schedules.remove
+delete from schedules
+where hub_id = $1 and container_id = any ($2::uuid[]);
+
 -- containers.cancel_runs
 with held as (
     select id
     from runs
-    where hub_id = $1 and container_id = $2 and finished_at is null
+    where hub_id = $1 and container_id = $2 and finished_at is null and carried_by is null
     order by id asc
     for update
 )
@@ -166,12 +174,17 @@ delete from backup_policies
 where hub_id = $1 and integration_id = $2
 returning container_id;
 
+-- schedules.remove
+delete from schedules
+where hub_id = $1 and container_id = any ($2::uuid[]);
+
 -- integrations.cancel_runs
 with held as (
     select runs.id
     from runs
     where runs.hub_id = $1
         and runs.finished_at is null
+        and runs.carried_by is null
         and (
             exists (
                 select
@@ -183,6 +196,20 @@ with held as (
                 from restores
                 inner join backups on backups.id = restores.backup_id
                 where restores.hub_id = $1 and restores.id = runs.id and backups.integration_id = $2
+            )
+            or exists (
+                select
+                from restores
+                inner join backups on backups.id = restores.safety_backup_id
+                where restores.hub_id = $1 and restores.id = runs.id and backups.integration_id = $2
+            )
+            or exists (
+                select
+                from verifications
+                inner join backups on backups.id = verifications.backup_id
+                where verifications.hub_id = $1
+                    and verifications.id = runs.id
+                    and backups.integration_id = $2
             )
         )
     order by runs.id asc
@@ -259,12 +286,17 @@ delete from backup_policies
 where hub_id = $1 and integration_id = $2
 returning container_id;
 
+-- schedules.remove
+delete from schedules
+where hub_id = $1 and container_id = any ($2::uuid[]);
+
 -- integrations.cancel_runs
 with held as (
     select runs.id
     from runs
     where runs.hub_id = $1
         and runs.finished_at is null
+        and runs.carried_by is null
         and (
             exists (
                 select
@@ -276,6 +308,20 @@ with held as (
                 from restores
                 inner join backups on backups.id = restores.backup_id
                 where restores.hub_id = $1 and restores.id = runs.id and backups.integration_id = $2
+            )
+            or exists (
+                select
+                from restores
+                inner join backups on backups.id = restores.safety_backup_id
+                where restores.hub_id = $1 and restores.id = runs.id and backups.integration_id = $2
+            )
+            or exists (
+                select
+                from verifications
+                inner join backups on backups.id = verifications.backup_id
+                where verifications.hub_id = $1
+                    and verifications.id = runs.id
+                    and backups.integration_id = $2
             )
         )
     order by runs.id asc
@@ -383,6 +429,7 @@ select
     backups.file_id,
     backups.size_bytes,
     backups.sha256,
+    backups.size_dropped,
     backups.pinned,
     backups.note,
     backups.storage_status,

@@ -5,8 +5,8 @@ from authenticate($1);
 BEGIN;
 
 -- instances.lock
-select id, hub_id, container_id, hostname, state, executor, host, folder, variable_names, scratch,
-    created_at, removed_at
+select id, hub_id, container_id, hostname, state, executor, host, folder, engine_id,
+    engine_container, command_user, variable_names, scratch, created_at, removed_at
 from instances
 where hub_id = $1 and id = $2
 for no key update;
@@ -21,7 +21,7 @@ returning id;
 update instances
 set removed_at = case when $3 then now() end, state = 'DELETING'
 where hub_id = $1 and id = $2 and removed_at is null
-returning id, hub_id, container_id, hostname, state, executor, host, folder, variable_names, scratch,
-    created_at, removed_at;
+returning id, hub_id, container_id, hostname, state, executor, host, folder, engine_id,
+    engine_container, command_user, variable_names, scratch, created_at, removed_at;
 
 COMMIT;

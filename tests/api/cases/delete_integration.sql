@@ -39,12 +39,17 @@ delete from backup_policies
 where hub_id = $1 and integration_id = $2
 returning container_id;
 
+-- schedules.remove
+delete from schedules
+where hub_id = $1 and container_id = any ($2::uuid[]);
+
 -- integrations.cancel_runs
 with held as (
     select runs.id
     from runs
     where runs.hub_id = $1
         and runs.finished_at is null
+        and runs.carried_by is null
         and (
             exists (
                 select
@@ -56,6 +61,20 @@ with held as (
                 from restores
                 inner join backups on backups.id = restores.backup_id
                 where restores.hub_id = $1 and restores.id = runs.id and backups.integration_id = $2
+            )
+            or exists (
+                select
+                from restores
+                inner join backups on backups.id = restores.safety_backup_id
+                where restores.hub_id = $1 and restores.id = runs.id and backups.integration_id = $2
+            )
+            or exists (
+                select
+                from verifications
+                inner join backups on backups.id = verifications.backup_id
+                where verifications.hub_id = $1
+                    and verifications.id = runs.id
+                    and backups.integration_id = $2
             )
         )
     order by runs.id asc
@@ -170,12 +189,17 @@ delete from backup_policies
 where hub_id = $1 and integration_id = $2
 returning container_id;
 
+-- schedules.remove
+delete from schedules
+where hub_id = $1 and container_id = any ($2::uuid[]);
+
 -- integrations.cancel_runs
 with held as (
     select runs.id
     from runs
     where runs.hub_id = $1
         and runs.finished_at is null
+        and runs.carried_by is null
         and (
             exists (
                 select
@@ -187,6 +211,20 @@ with held as (
                 from restores
                 inner join backups on backups.id = restores.backup_id
                 where restores.hub_id = $1 and restores.id = runs.id and backups.integration_id = $2
+            )
+            or exists (
+                select
+                from restores
+                inner join backups on backups.id = restores.safety_backup_id
+                where restores.hub_id = $1 and restores.id = runs.id and backups.integration_id = $2
+            )
+            or exists (
+                select
+                from verifications
+                inner join backups on backups.id = verifications.backup_id
+                where verifications.hub_id = $1
+                    and verifications.id = runs.id
+                    and backups.integration_id = $2
             )
         )
     order by runs.id asc

@@ -18,6 +18,7 @@ select
     backups.file_id,
     backups.size_bytes,
     backups.sha256,
+    backups.size_dropped,
     backups.pinned,
     backups.note,
     backups.storage_status,
@@ -79,8 +80,8 @@ from hubs
 where id = $1;
 
 -- instances.by_ids
-select id, hub_id, container_id, hostname, state, executor, host, folder, variable_names, scratch,
-    created_at, removed_at
+select id, hub_id, container_id, hostname, state, executor, host, folder, engine_id,
+    engine_container, command_user, variable_names, scratch, created_at, removed_at
 from instances
 where hub_id = $1 and id = any ($2::uuid[])
 order by id
@@ -101,6 +102,8 @@ select
     restores.container_id,
     restores.instance_id,
     restores.backup_id,
+    restores.safety_backup_id,
+    restores.check_command,
     restores.state,
     restores.trigger,
     restores.phase,

@@ -6,8 +6,8 @@ order by id
 limit cardinality($2::uuid[]);
 
 -- instances.by_ids
-select id, hub_id, container_id, hostname, state, executor, host, folder, variable_names, scratch,
-    created_at, removed_at
+select id, hub_id, container_id, hostname, state, executor, host, folder, engine_id,
+    engine_container, command_user, variable_names, scratch, created_at, removed_at
 from instances
 where hub_id = $1 and id = any ($2::uuid[])
 order by id

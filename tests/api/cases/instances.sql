@@ -6,11 +6,11 @@ order by id
 limit cardinality($2::uuid[]);
 
 -- instances.pages_up
-select found.id, found.hub_id, found.container_id, found.hostname, found.state, found.executor, found.host, found.folder, found.variable_names, found.scratch, found.created_at, found.removed_at
+select found.id, found.hub_id, found.container_id, found.hostname, found.state, found.executor, found.host, found.folder, found.engine_id, found.engine_container, found.command_user, found.variable_names, found.scratch, found.created_at, found.removed_at
 from unnest($2::uuid[]) as parents (id)
 cross join lateral (
-    select id, hub_id, container_id, hostname, state, executor, host, folder, variable_names, scratch,
-        created_at, removed_at
+    select id, hub_id, container_id, hostname, state, executor, host, folder, engine_id,
+        engine_container, command_user, variable_names, scratch, created_at, removed_at
     from instances
     where hub_id = $1
         and container_id = parents.id

@@ -24,6 +24,7 @@ select
     backups.file_id,
     backups.size_bytes,
     backups.sha256,
+    backups.size_dropped,
     backups.pinned,
     backups.note,
     backups.storage_status,
@@ -51,8 +52,8 @@ join integrations on integrations.id = backups.integration_id
 where backups.hub_id = $1 and backups.id = any($2::uuid[]);
 
 -- instances.get
-select id, hub_id, container_id, hostname, state, executor, host, folder, variable_names, scratch,
-    created_at, removed_at
+select id, hub_id, container_id, hostname, state, executor, host, folder, engine_id,
+    engine_container, command_user, variable_names, scratch, created_at, removed_at
 from instances
 where hub_id = $1 and id = $2;
 
@@ -63,8 +64,8 @@ where hub_id = $1 and id = $2
 for share;
 
 -- instances.hold
-select id, hub_id, container_id, hostname, state, executor, host, folder, variable_names, scratch,
-    created_at, removed_at
+select id, hub_id, container_id, hostname, state, executor, host, folder, engine_id,
+    engine_container, command_user, variable_names, scratch, created_at, removed_at
 from instances
 where hub_id = $1 and id = $2
 for share;
@@ -98,9 +99,9 @@ on conflict (instance_id) do nothing;
 -- runs.create_run
 insert into runs (
     hub_id, id, kind, container_id, instance_id, place, command, timeout, start_by,
-    requested_by_kind, requested_by_id, requested_by_name
+    requested_by_kind, requested_by_id, requested_by_name, carried_by
 )
-values ($1, $2, $3, $4, $5, $6, $7, $8, now() + $9::interval, $10, $11, $12)
+values ($1, $2, $3, $4, $5, $6, $7, $8, now() + $9::interval, $10, $11, $12, $13)
 on conflict (instance_id) where finished_at is null do nothing
 returning id;
 
@@ -112,9 +113,10 @@ for share;
 
 -- runs.create_restore
 insert into restores (
-    hub_id, id, container_id, instance_id, backup_id, state, trigger, phase, bytes_total
+    hub_id, id, container_id, instance_id, backup_id, state, trigger, phase, bytes_total,
+    safety_backup_id, check_command
 )
-values ($1, $2, $3, $4, $5, 'QUEUED', $6, 'PREPARING', $7);
+values ($1, $2, $3, $4, $5, 'QUEUED', $6, 'PREPARING', $7, $8, $9);
 
 -- restores.by_ids
 select
@@ -123,6 +125,8 @@ select
     restores.container_id,
     restores.instance_id,
     restores.backup_id,
+    restores.safety_backup_id,
+    restores.check_command,
     restores.state,
     restores.trigger,
     restores.phase,

@@ -20,6 +20,8 @@ select
     restores.container_id,
     restores.instance_id,
     restores.backup_id,
+    restores.safety_backup_id,
+    restores.check_command,
     restores.state,
     restores.trigger,
     restores.phase,

@@ -18,6 +18,7 @@ select
     backups.file_id,
     backups.size_bytes,
     backups.sha256,
+    backups.size_dropped,
     backups.pinned,
     backups.note,
     backups.storage_status,
@@ -63,11 +64,11 @@ where instances.hub_id = $1 and instances.id = any($2::uuid[])
 group by instances.id;
 
 -- instances.pages_up
-select found.id, found.hub_id, found.container_id, found.hostname, found.state, found.executor, found.host, found.folder, found.variable_names, found.scratch, found.created_at, found.removed_at
+select found.id, found.hub_id, found.container_id, found.hostname, found.state, found.executor, found.host, found.folder, found.engine_id, found.engine_container, found.command_user, found.variable_names, found.scratch, found.created_at, found.removed_at
 from unnest($2::uuid[]) as parents (id)
 cross join lateral (
-    select id, hub_id, container_id, hostname, state, executor, host, folder, variable_names, scratch,
-        created_at, removed_at
+    select id, hub_id, container_id, hostname, state, executor, host, folder, engine_id,
+        engine_container, command_user, variable_names, scratch, created_at, removed_at
     from instances
     where hub_id = $1
         and container_id = parents.id
@@ -97,9 +98,14 @@ limit cardinality($2::uuid[]);
 
 -- retention.candidates
 with being_read as (
-    select restores.backup_id
+    select unnest(array[restores.backup_id, restores.safety_backup_id]) as backup_id
     from runs
     inner join restores on restores.id = runs.id
+    where runs.hub_id = $1 and runs.finished_at is null
+    union all
+    select verifications.backup_id
+    from runs
+    inner join verifications on verifications.id = runs.id
     where runs.hub_id = $1 and runs.finished_at is null
 )
 
@@ -112,7 +118,18 @@ select
     coalesce(runs.finished_at, backups.created_at) as live_at,
     backups.pinned,
     backups.storage_status,
-    false as verification_failed,
+    coalesce(
+        (
+            select verifications.state = 'FAILED'
+            from verifications
+            where verifications.hub_id = $1
+                and verifications.backup_id = backups.id
+                and verifications.state in ('PASSED', 'FAILED')
+            order by verifications.created_at desc, verifications.id desc
+            limit 1
+        ),
+        false
+    ) as verification_failed,
     exists (
         select
         from instance_doubts

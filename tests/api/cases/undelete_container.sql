@@ -16,11 +16,15 @@ set deleting_since = now(), goes_at = now() + $3::interval, state = 'DELETING'
 where hub_id = $1 and id = $2 and state = 'LIVE'
 returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at;
 
+-- schedules.remove
+delete from schedules
+where hub_id = $1 and container_id = any ($2::uuid[]);
+
 -- containers.cancel_runs
 with held as (
     select id
     from runs
-    where hub_id = $1 and container_id = $2 and finished_at is null
+    where hub_id = $1 and container_id = $2 and finished_at is null and carried_by is null
     order by id asc
     for update
 )
@@ -100,6 +104,41 @@ set state = 'LIVE', deleted_by = null, deleting_since = null
 where hub_id = $1 and container_id = $2 and state = 'DELETING' and deleted_by = 'CASCADE'
 returning id;
 
+-- policies.by_containers
+select hub_id, container_id, integration_id, backup_command, backup_timeout, min_bytes,
+    restore_command, restore_timeout, restore_check, restore_safety_backup,
+    enabled, cron, time_zone, instances, overdue_after,
+    max_age, keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly,
+    pre_restore_max_age, verification_level, verification_every, verification_after_each,
+    verification_check,
+    updated_at
+from backup_policies
+where hub_id = $1 and container_id = any ($2::uuid[])
+order by container_id
+limit cardinality($2::uuid[]);
+
+-- containers.look
+select
+    state,
+    now() as at,
+    array(
+        select backups.id
+        from backups
+        where backups.hub_id = $1
+            and backups.container_id = $2
+            and backups.created_at > now() - $3::interval
+        order by backups.created_at desc, backups.id desc
+        limit $4
+    ) as recent
+from containers
+where hub_id = $1 and id = $2;
+
+-- schedules.put
+insert into schedules (hub_id, container_id, due_at, next_at)
+values ($1, $2, $3, $4)
+on conflict (container_id) do update
+set due_at = excluded.due_at, next_at = excluded.next_at;
+
 COMMIT;
 
 -- backups.last_live_ids
@@ -135,6 +174,7 @@ select
     backups.file_id,
     backups.size_bytes,
     backups.sha256,
+    backups.size_dropped,
     backups.pinned,
     backups.note,
     backups.storage_status,

@@ -47,6 +47,7 @@ select
     backups.file_id,
     backups.size_bytes,
     backups.sha256,
+    backups.size_dropped,
     backups.pinned,
     backups.note,
     backups.storage_status,

@@ -5,8 +5,8 @@ from authenticate($1);
 BEGIN;
 
 -- instances.lock
-select id, hub_id, container_id, hostname, state, executor, host, folder, variable_names, scratch,
-    created_at, removed_at
+select id, hub_id, container_id, hostname, state, executor, host, folder, engine_id,
+    engine_container, command_user, variable_names, scratch, created_at, removed_at
 from instances
 where hub_id = $1 and id = $2
 for no key update;
@@ -25,7 +25,7 @@ set
     sealed_variables = case when $4::text[] is null then sealed_variables else $5 end,
     state = coalesce($6, state)
 where hub_id = $1 and id = $2 and removed_at is null and state <> 'DELETING'
-returning id, hub_id, container_id, hostname, state, executor, host, folder, variable_names, scratch,
-    created_at, removed_at;
+returning id, hub_id, container_id, hostname, state, executor, host, folder, engine_id,
+    engine_container, command_user, variable_names, scratch, created_at, removed_at;
 
 COMMIT;

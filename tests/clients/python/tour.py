@@ -19,6 +19,9 @@ from gateway_client.enums import BackupState, RestoreState, StorageStatus
 
 ENDED = {RestoreState.SUCCEEDED, RestoreState.FAILED, RestoreState.CANCELED}
 
+WAIT_SECONDS = 60
+"""For a backup or restore to end: then something has gone wrong, and that is what is told."""
+
 
 def open_client(url: str, key: str) -> Client:
     authorization = {"Authorization": f"Bearer {key}"}
@@ -57,20 +60,22 @@ async def back_up(client: Client, container: str, instance: str):
 
 
 async def wait_for(client: Client, backup_id: str, states: set[BackupState]):
-    while True:
-        backup = (await client.backup_now(backup_id)).backup
-        if backup.state in states:
-            return backup
-        await asyncio.sleep(0.05)
+    async with asyncio.timeout(WAIT_SECONDS):
+        while True:
+            backup = (await client.backup_now(backup_id)).backup
+            if backup.state in states:
+                return backup
+            await asyncio.sleep(0.05)
 
 
 async def restore(client: Client, backup_id: str, instance: str, gate: Path) -> list:
     payload = (await client.restore(backup_id, instance)).restore_backup
     assert payload.errors == [], payload
     seen = []
-    async for event in client.follow(payload.restore.id):
-        seen.append(event.restore_progress)
-        gate.touch()
+    async with asyncio.timeout(WAIT_SECONDS):
+        async for event in client.follow(payload.restore.id):
+            seen.append(event.restore_progress)
+            gate.touch()
     assert seen[-1].state in ENDED
     return [
         {"state": one.state.value, "bytes": one.progress.bytes_delivered}

@@ -1,5 +1,6 @@
 // Sends operations: queries and mutations by POST, subscriptions over graphql-transport-ws.
 import { createGraphiQLFetcher } from '@graphiql/toolkit';
+import { Kind, parse } from 'graphql';
 import { createClient } from 'graphql-ws';
 import { completeHeaders, nextAuthorization, readAuthorization } from './key.js';
 
@@ -51,9 +52,26 @@ async function introspect(params, options) {
   }
 }
 
+// The page learns a moment late which operations a text has that was opened or pasted: run at once,
+// it names one of the text before, and takes the way that was right for that one.
+function readNow(params, options) {
+  let documentAST;
+  try {
+    documentAST = parse(params.query);
+  } catch {
+    return [params, options]; // the gateway says what is wrong with it
+  }
+  const names = documentAST.definitions
+    .filter(({ kind }) => kind === Kind.OPERATION_DEFINITION)
+    .map(({ name }) => name?.value);
+  const known = names.includes(params.operationName) || names.length !== 1;
+  const operationName = known ? params.operationName : names[0];
+  return [{ ...params, operationName }, { ...options, documentAST }];
+}
+
 export function fetcher(params, options) {
   if (params.operationName === INTROSPECTION) return introspect(params, options);
   const headers = completeHeaders(options?.headers);
   socketHeaders = headers;
-  return send(params, { ...options, headers });
+  return send(...readNow(params, { ...options, headers }));
 }

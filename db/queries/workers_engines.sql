@@ -1,0 +1,66 @@
+-- Cross hubs: workers look at every hub's engines, as far as they reach them.
+
+-- name: take_due
+-- Engines to look at, which this worker reaches; one that dies over it leaves it to others a minute later.
+with due as (
+    select id
+    from engines
+    where check_at <= now()
+        and state in ('VERIFYING', 'LIVE', 'UNREACHABLE')
+        and (host is null or 'host:' || host = any ($2::text[]))
+    order by check_at asc, id asc
+    limit $1
+    for update skip locked
+)
+
+update engines
+set check_at = clock_timestamp() + interval '1 minute'
+where id in (select due.id from due)
+returning id, hub_id, name, address, host, authority, certificate, state, version, error_code, error_message,
+    unreachable_since, checked_at, created_at, sealed_key;
+
+-- name: access
+-- One engine with its sealed key.
+select id, hub_id, name, address, host, authority, certificate, state, version, error_code, error_message,
+    unreachable_since, checked_at, created_at, sealed_key
+from engines
+where id = $1 and state in ('VERIFYING', 'LIVE', 'UNREACHABLE');
+
+-- name: answered
+-- The engine works.
+update engines
+set
+    state = 'LIVE',
+    version = $2,
+    error_code = null,
+    error_message = null,
+    unreachable_since = null,
+    checked_at = now(),
+    check_at = now() + $3::interval
+where id = $1 and state in ('VERIFYING', 'LIVE', 'UNREACHABLE');
+
+-- name: failed
+-- The engine does not work; since when is kept.
+update engines
+set
+    state = 'UNREACHABLE',
+    error_code = $2,
+    error_message = $3,
+    unreachable_since = coalesce(unreachable_since, now()),
+    checked_at = now(),
+    check_at = now() + $4::interval
+where id = $1 and state in ('VERIFYING', 'LIVE', 'UNREACHABLE');
+
+-- name: instances
+-- The instances that are containers of an engine.
+select id, engine_container, state
+from instances
+where engine_id = $1 and removed_at is null and state in ('RUNNING', 'PAUSED', 'STOPPED', 'GONE')
+order by id asc
+limit $2;
+
+-- name: see_instance
+-- What an engine says of an instance.
+update instances
+set state = $2
+where id = $1 and removed_at is null and state in ('RUNNING', 'PAUSED', 'STOPPED', 'GONE') and state <> $2;

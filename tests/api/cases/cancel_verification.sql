@@ -1,0 +1,121 @@
+-- workers_hubs.authenticate
+select key_id, hub_id, name, role, capabilities, expires_at
+from authenticate($1);
+
+BEGIN;
+
+-- runs.lock_run
+select finished_at is not null as ended, owner is null as waiting, attempt > 0 as begun, instance_id
+from runs
+where hub_id = $1 and id = $2
+for update;
+
+-- verifications.by_ids
+select
+    verifications.id,
+    verifications.hub_id,
+    verifications.container_id,
+    verifications.instance_id,
+    verifications.backup_id,
+    verifications.level,
+    verifications.state,
+    verifications.bytes_total,
+    verifications.created_at,
+    greatest(runs.bytes_read, runs.bytes_delivered) as bytes_checked,
+    runs.bytes_per_second,
+    runs.progress_at,
+    runs.started_at,
+    runs.finished_at,
+    runs.exit_code,
+    runs.error_code,
+    runs.error_message,
+    runs.log_bytes,
+    runs.log_truncated,
+    runs.requested_by_kind,
+    runs.requested_by_id,
+    runs.requested_by_name
+from verifications
+join runs on runs.id = verifications.id
+where verifications.hub_id = $1 and verifications.id = any($2::uuid[]);
+
+-- runs.cancel_run
+update runs
+set cancel = true
+where hub_id = $1 and id = $2 and finished_at is null;
+
+-- runs.end_run
+update runs
+set
+    finished_at = now(),
+    exit_code = $3,
+    error_code = $4,
+    error_message = $5,
+    epoch = epoch + $6
+where hub_id = $1 and id = $2 and finished_at is null;
+
+-- runs.move_verification
+update verifications
+set state = $4
+where hub_id = $1 and id = $2 and state = $3
+returning id;
+
+-- restores.by_ids
+select
+    restores.id,
+    restores.hub_id,
+    restores.container_id,
+    restores.instance_id,
+    restores.backup_id,
+    restores.safety_backup_id,
+    restores.check_command,
+    restores.state,
+    restores.trigger,
+    restores.phase,
+    restores.bytes_total,
+    restores.created_at,
+    runs.bytes_delivered,
+    runs.bytes_per_second,
+    runs.progress_at,
+    runs.started_at,
+    runs.finished_at,
+    runs.exit_code,
+    runs.error_code,
+    runs.error_message,
+    runs.log_bytes,
+    runs.log_truncated,
+    runs.requested_by_kind,
+    runs.requested_by_id,
+    runs.requested_by_name
+from restores
+join runs on runs.id = restores.id
+where restores.hub_id = $1 and restores.id = any($2::uuid[]);
+
+-- verifications.by_ids
+select
+    verifications.id,
+    verifications.hub_id,
+    verifications.container_id,
+    verifications.instance_id,
+    verifications.backup_id,
+    verifications.level,
+    verifications.state,
+    verifications.bytes_total,
+    verifications.created_at,
+    greatest(runs.bytes_read, runs.bytes_delivered) as bytes_checked,
+    runs.bytes_per_second,
+    runs.progress_at,
+    runs.started_at,
+    runs.finished_at,
+    runs.exit_code,
+    runs.error_code,
+    runs.error_message,
+    runs.log_bytes,
+    runs.log_truncated,
+    runs.requested_by_kind,
+    runs.requested_by_id,
+    runs.requested_by_name
+from verifications
+join runs on runs.id = verifications.id
+where verifications.hub_id = $1 and verifications.id = any($2::uuid[]);
+
+COMMIT;

@@ -1,0 +1,26 @@
+-- workers_hubs.authenticate
+select key_id, hub_id, name, role, capabilities, expires_at
+from authenticate($1);
+
+BEGIN;
+
+-- engines.lock
+select id, hub_id, name, address, host, authority, certificate, state, version, error_code, error_message,
+    unreachable_since, checked_at, created_at
+from engines
+where hub_id = $1 and id = $2
+for update;
+
+-- engines.count_instances
+select count(*)
+from instances
+where hub_id = $1 and engine_id = $2 and removed_at is null;
+
+-- engines.delete
+update engines
+set state = 'DELETED', sealed_key = null
+where hub_id = $1 and id = $2
+returning id, hub_id, name, address, host, authority, certificate, state, version, error_code, error_message,
+    unreachable_since, checked_at, created_at;
+
+COMMIT;

@@ -1,0 +1,141 @@
+-- workers_hubs.authenticate
+select key_id, hub_id, name, role, capabilities, expires_at
+from authenticate($1);
+
+BEGIN;
+
+-- idempotency.claim
+insert into idempotency_keys (hub_id, credential_id, mutation, key, arguments)
+values ($1, $2, $3, $4, $5)
+on conflict (hub_id, credential_id, mutation, key) do update
+set arguments = excluded.arguments, result = null, created_at = now()
+where idempotency_keys.created_at < now() - interval '24 hours'
+returning true;
+
+-- backups.by_ids
+select
+    backups.id,
+    backups.hub_id,
+    backups.container_id,
+    backups.instance_id,
+    backups.instance_hostname,
+    backups.integration_id,
+    integrations.bucket,
+    backups.state,
+    backups.trigger,
+    backups.created_at,
+    runs.started_at,
+    runs.finished_at,
+    backups.backup_command,
+    backups.restore_command,
+    backups.object_name,
+    backups.file_id,
+    backups.size_bytes,
+    backups.sha256,
+    backups.size_dropped,
+    backups.pinned,
+    backups.note,
+    backups.storage_status,
+    backups.storage_checked_at,
+    runs.exit_code,
+    runs.error_code,
+    runs.error_message,
+    runs.bytes_read,
+    runs.bytes_stored,
+    runs.bytes_per_second,
+    runs.progress_at,
+    runs.log_bytes,
+    runs.log_truncated,
+    runs.requested_by_kind,
+    runs.requested_by_id,
+    runs.requested_by_name,
+    backups.deletion_requested_by_kind,
+    backups.deletion_requested_by_id,
+    backups.deletion_requested_by_name,
+    backups.retention_code,
+    backups.retention_reason
+from backups
+join runs on runs.id = backups.id
+join integrations on integrations.id = backups.integration_id
+where backups.hub_id = $1 and backups.id = any($2::uuid[]);
+
+-- containers.hold
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at
+from containers
+where hub_id = $1 and id = $2
+for share;
+
+-- integrations.get
+select id, hub_id, name, realm, key_id, next_key_id, bucket, prefix, state, error_code, error_message,
+    verified_at, created_at
+from integrations
+where hub_id = $1 and id = $2;
+
+-- policies.by_containers
+select hub_id, container_id, integration_id, backup_command, backup_timeout, min_bytes,
+    restore_command, restore_timeout, restore_check, restore_safety_backup,
+    enabled, cron, time_zone, instances, overdue_after,
+    max_age, keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly,
+    pre_restore_max_age, verification_level, verification_every, verification_after_each,
+    verification_check,
+    updated_at
+from backup_policies
+where hub_id = $1 and container_id = any ($2::uuid[])
+order by container_id
+limit cardinality($2::uuid[]);
+
+-- runs.create_run
+insert into runs (
+    hub_id, id, kind, container_id, instance_id, place, command, timeout, start_by,
+    requested_by_kind, requested_by_id, requested_by_name, carried_by
+)
+values ($1, $2, $3, $4, $5, $6, $7, $8, now() + $9::interval, $10, $11, $12, $13)
+on conflict (instance_id) where finished_at is null do nothing
+returning id;
+
+-- runs.hold_backup
+select state
+from backups
+where hub_id = $1 and id = $2
+for share;
+
+-- runs.create_verification
+insert into verifications (
+    hub_id, id, container_id, instance_id, backup_id, level, state, bytes_total
+)
+values ($1, $2, $3, $4, $5, $6, 'QUEUED', $7);
+
+-- idempotency.keep
+update idempotency_keys
+set result = $5
+where hub_id = $1 and credential_id = $2 and mutation = $3 and key = $4;
+
+-- verifications.by_ids
+select
+    verifications.id,
+    verifications.hub_id,
+    verifications.container_id,
+    verifications.instance_id,
+    verifications.backup_id,
+    verifications.level,
+    verifications.state,
+    verifications.bytes_total,
+    verifications.created_at,
+    greatest(runs.bytes_read, runs.bytes_delivered) as bytes_checked,
+    runs.bytes_per_second,
+    runs.progress_at,
+    runs.started_at,
+    runs.finished_at,
+    runs.exit_code,
+    runs.error_code,
+    runs.error_message,
+    runs.log_bytes,
+    runs.log_truncated,
+    runs.requested_by_kind,
+    runs.requested_by_id,
+    runs.requested_by_name
+from verifications
+join runs on runs.id = verifications.id
+where verifications.hub_id = $1 and verifications.id = any($2::uuid[]);
+
+COMMIT;

@@ -1,0 +1,86 @@
+-- workers_hubs.authenticate
+select key_id, hub_id, name, role, capabilities, expires_at
+from authenticate($1);
+
+BEGIN;
+
+-- backups.by_ids
+select
+    backups.id,
+    backups.hub_id,
+    backups.container_id,
+    backups.instance_id,
+    backups.instance_hostname,
+    backups.integration_id,
+    integrations.bucket,
+    backups.state,
+    backups.trigger,
+    backups.created_at,
+    runs.started_at,
+    runs.finished_at,
+    backups.backup_command,
+    backups.restore_command,
+    backups.object_name,
+    backups.file_id,
+    backups.size_bytes,
+    backups.sha256,
+    backups.size_dropped,
+    backups.pinned,
+    backups.note,
+    backups.storage_status,
+    backups.storage_checked_at,
+    runs.exit_code,
+    runs.error_code,
+    runs.error_message,
+    runs.bytes_read,
+    runs.bytes_stored,
+    runs.bytes_per_second,
+    runs.progress_at,
+    runs.log_bytes,
+    runs.log_truncated,
+    runs.requested_by_kind,
+    runs.requested_by_id,
+    runs.requested_by_name,
+    backups.deletion_requested_by_kind,
+    backups.deletion_requested_by_id,
+    backups.deletion_requested_by_name,
+    backups.retention_code,
+    backups.retention_reason
+from backups
+join runs on runs.id = backups.id
+join integrations on integrations.id = backups.integration_id
+where backups.hub_id = $1 and backups.id = any($2::uuid[]);
+
+-- containers.hold
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at
+from containers
+where hub_id = $1 and id = $2
+for share;
+
+-- integrations.get
+select id, hub_id, name, realm, key_id, next_key_id, bucket, prefix, state, error_code, error_message,
+    verified_at, created_at
+from integrations
+where hub_id = $1 and id = $2;
+
+-- policies.by_containers
+select hub_id, container_id, integration_id, backup_command, backup_timeout, min_bytes,
+    restore_command, restore_timeout, restore_check, restore_safety_backup,
+    enabled, cron, time_zone, instances, overdue_after,
+    max_age, keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly,
+    pre_restore_max_age, verification_level, verification_every, verification_after_each,
+    verification_check,
+    updated_at
+from backup_policies
+where hub_id = $1 and container_id = any ($2::uuid[])
+order by container_id
+limit cardinality($2::uuid[]);
+
+-- instances.hold
+select id, hub_id, container_id, hostname, state, executor, host, folder, engine_id,
+    engine_container, command_user, variable_names, scratch, created_at, removed_at
+from instances
+where hub_id = $1 and id = $2
+for share;
+
+ROLLBACK;
