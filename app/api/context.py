@@ -1,7 +1,7 @@
 """What an operation knows: who asks, the parts it may use, and what it has read already."""
 
 import asyncio
-from collections.abc import AsyncIterator, Hashable, Mapping
+from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,7 +9,7 @@ from typing import TypeVar
 from uuid import UUID
 
 import strawberry
-from graphql import DocumentNode
+from graphql import DocumentNode, GraphQLError
 
 from app.api.loaders import Fetch, Loaders, Work
 from app.api.nodes import Node, NodeKind
@@ -58,12 +58,12 @@ class Context:
         parts: Parts,
         kinds: Mapping[str, NodeKind],
         document: DocumentNode,
-        is_valid: bool,
+        faults: Sequence[GraphQLError],
     ) -> None:
         self.principal = principal
         self.parts = parts
         self.document = document
-        self.is_valid = is_valid
+        self.faults = faults
         self.shows_state = False
         """What is told is a state that is read again and again: the same need not be said twice."""
         self._kinds = kinds

@@ -1,6 +1,7 @@
 """Documents: parsed and measured in one pass before anything is carried out."""
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -8,11 +9,15 @@ from typing import Any
 
 from graphql import (
     DocumentNode,
+    FieldNode,
     FloatValueNode,
+    FragmentDefinitionNode,
+    GraphQLError,
     GraphQLSyntaxError,
     IntValueNode,
     OperationDefinitionNode,
     OperationType,
+    SelectionSetNode,
     StringValueNode,
     Visitor,
     parse,
@@ -52,6 +57,8 @@ class Prepared:
     """The one that was asked for."""
     cost: int
     """In points: of what it asks for, and at least what it takes to read it."""
+    faults: tuple[GraphQLError, ...] = ()
+    """What makes it invalid, where that is known."""
 
     @property
     def kind(self) -> OperationType:
@@ -85,7 +92,7 @@ def prepare(
         document=document,
         is_known=found is not None,
         operation=operation,
-        cost=max(size.cost, document.token_count, _price_text(query)),
+        cost=max(size.cost, document.token_count, _price_text(query), _price_repeats(document)),
     )
 
 
@@ -135,6 +142,28 @@ def price_refusal(query: str, most_tokens: int) -> int:
 
 def _price_text(query: str) -> int:
     return len(query) // 64
+
+
+def _price_repeats(document: DocumentNode) -> int:
+    """Half a point a pair of fields that answer under one name: validation compares each."""
+    repeats = Counter(_find_names(document))
+    return sum(count * (count - 1) for count in repeats.values()) // 4
+
+
+def _find_names(document: DocumentNode) -> Iterator[str]:
+    """Under which name each field of a document answers."""
+    sets: list[SelectionSetNode] = [
+        node.selection_set
+        for node in document.definitions
+        if isinstance(node, OperationDefinitionNode | FragmentDefinitionNode)
+    ]
+    while sets:
+        for node in sets.pop().selections:
+            if isinstance(node, FieldNode):
+                yield (node.alias or node.name).value
+            inner = getattr(node, "selection_set", None)
+            if inner is not None:
+                sets.append(inner)
 
 
 def _choose(document: DocumentNode, name: str | None, limits: Limits) -> OperationDefinitionNode:

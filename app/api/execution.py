@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -28,6 +28,7 @@ from app.api.rates import Rates
 from app.api.schema import export, make_context, make_schema
 from app.api.top_level_errors import show_error
 from app.api.trusted_documents import TrustedDocuments
+from app.api.turns import Turns
 from app.model.access import Principal
 
 Cost = dict[str, int]
@@ -65,12 +66,20 @@ class Operations:
         self.trusted = trusted or TrustedDocuments()
         self._known = KnownDocuments()
         self._rates = Rates(limits.points_per_minute)
+        self._turns = Turns()
         self._schema = make_schema()
         self._types = read_schema(export())
         self._lists = find_lists(export())
         self._sizes = find_sizes(export())
 
-    def prepare(self, request: Request, principal: Principal) -> Prepared | Answer:
+    async def prepare(self, request: Request, principal: Principal) -> Prepared | Answer:
+        """What `read` gives; a new document waits until it is its key's turn."""
+        if self._is_known(request):
+            return self.read(request, principal)
+        async with self._turns.take(principal.key_id):
+            return self.read(request, principal)
+
+    def read(self, request: Request, principal: Principal) -> Prepared | Answer:
         """The operation ready to be carried out, or the answer that refuses it.
 
         A refusal costs the key points as well. Raises RateSpent where it has none left for that:
@@ -81,7 +90,7 @@ class Operations:
             text = self._find_text(request)
             if not self._known.has(text):
                 self._rates.check(principal.key_id)
-            return prepare(
+            prepared = prepare(
                 text,
                 variables=request.variables,
                 operation_name=request.operation_name,
@@ -90,11 +99,20 @@ class Operations:
                 sizes=self._sizes,
                 known=self._known,
             )
+            if prepared.is_known:
+                return prepared
+            return replace(prepared, faults=self._schema.find_faults(prepared.document))
         except GraphQLError as error:
             price = self._price_refusal(text)
             cost = self._show_cost(price, self._rates.take(principal.key_id, price))
             errors = [show_error(error, code="PARSE_FAILED")]
             return Answer(body={"errors": errors, "extensions": {"cost": cost}}, refused=True)
+
+    def _is_known(self, request: Request) -> bool:
+        try:
+            return self._known.has(self._find_text(request))
+        except GraphQLError:
+            return True  # It is refused without being read.
 
     def _find_text(self, request: Request) -> str:
         """The document that is asked for. Raises GraphQLError where it is not to be had."""
@@ -172,7 +190,7 @@ class Operations:
                 yield held
 
     def _make_context(self, prepared: Prepared, principal: Principal) -> Context:
-        return make_context(self.parts, principal, prepared.document, is_valid=prepared.is_known)
+        return make_context(self.parts, principal, prepared.document, faults=prepared.faults)
 
     def _remember(self, prepared: Prepared, result: ExecutionResult) -> None:
         """Keep a document that is valid."""

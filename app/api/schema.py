@@ -1,13 +1,15 @@
 """The schema: one mixin a noun, composed."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from types import MappingProxyType
 
 import strawberry
-from graphql import DocumentNode, GraphQLError
+from graphql import DocumentNode, GraphQLError, specified_rules, validate
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
+from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
+from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 from strawberry.types import ExecutionContext
 
 from app.api.backup_changes import BackupSubscriptions
@@ -100,8 +102,12 @@ class Subscription(
     pass
 
 
+RULES = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
+"""Those of the framework; here so that a document is validated when it is its key's turn."""
+
+
 class PreparedDocument(SchemaExtension):
-    """Takes the document that was parsed and measured before, and may be known to be valid."""
+    """Takes the document that was parsed, measured and validated before."""
 
     def on_parse(self) -> Iterator[None]:
         context: Context = self.execution_context.context
@@ -110,13 +116,15 @@ class PreparedDocument(SchemaExtension):
 
     def on_validate(self) -> Iterator[None]:
         context: Context = self.execution_context.context
-        if context.is_valid:
-            # No error: it was validated before.
-            self.execution_context.pre_execution_errors = []
+        self.execution_context.pre_execution_errors = list(context.faults)
         yield
 
 
 class GatewaySchema(strawberry.Schema):
+    def find_faults(self, document: DocumentNode) -> tuple[GraphQLError, ...]:
+        """Whatever makes a document invalid."""
+        return tuple(validate(self._schema, document, RULES, hide_suggestions=True))
+
     def process_errors(
         self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None
     ) -> None:
@@ -171,12 +179,10 @@ def make_schema() -> GatewaySchema:
 
 
 def make_context(
-    parts: Parts, principal: Principal, document: DocumentNode, *, is_valid: bool
+    parts: Parts, principal: Principal, document: DocumentNode, *, faults: Sequence[GraphQLError]
 ) -> Context:
     """The context of one operation; each needs its own."""
-    return Context(
-        principal=principal, parts=parts, kinds=KINDS, document=document, is_valid=is_valid
-    )
+    return Context(principal=principal, parts=parts, kinds=KINDS, document=document, faults=faults)
 
 
 @cache

@@ -97,7 +97,7 @@ class GraphQLEndpoint:
             )
         principal = await self._authenticate(request)
         asked = read_request(await self._read(request))
-        prepared = self._operations.prepare(asked, principal)
+        prepared = await self._operations.prepare(asked, principal)
         if media == EVENT_STREAM:
             return self._stream(request, prepared, principal, visit)
         if isinstance(prepared, Prepared):

@@ -225,7 +225,7 @@ class _Session:
 
     async def _answer(self, id: str, payload: dict[str, Any], principal: Principal) -> None:
         operations = self._endpoint.operations
-        prepared = operations.prepare(read_request(payload), principal)
+        prepared = await operations.prepare(read_request(payload), principal)
         if not isinstance(prepared, Prepared):
             await self._refuse(id, prepared)
         elif prepared.kind is OperationType.SUBSCRIPTION:

@@ -96,6 +96,9 @@ class Connection(HttpToolsProtocol):
         self._stall = _Stall(transport, self.stall_seconds)
         self._expect()
 
+    def offer(self) -> Cutting:
+        return self._stall.offer()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._settle()
         self._stall.lose()
@@ -106,7 +109,7 @@ class Connection(HttpToolsProtocol):
             self._expect()
         super().on_message_begin()
         self._stall.hurry(self.stall_seconds)
-        self.scope["extensions"] = {EXTENSION: self._stall.offer()}  # type: ignore[dict-item]
+        self.scope["extensions"] = {EXTENSION: self.offer()}  # type: ignore[dict-item]
 
     def on_headers_complete(self) -> None:
         self._settle()
@@ -143,12 +146,15 @@ class SocketConnection(WebSocketsSansIOProtocol):
         self._stall.lose()
         super().connection_lost(exc)
 
+    def offer(self) -> Cutting:
+        return self._stall.offer()
+
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
         if not self.close_sent:
             # Its task has been made, and has not begun.
             extensions = self.scope["extensions"]
-            extensions[EXTENSION] = self._stall.offer()  # type: ignore[assignment]
+            extensions[EXTENSION] = self.offer()  # type: ignore[assignment]
 
     def pause_writing(self) -> None:
         self._stall.begin()

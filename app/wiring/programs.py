@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from app.postgres.pool import Database
 from app.service.secrets import Sealer
 from app.settings import Settings
+from app.web.cutting import Cutting
 from app.web.metrics import create_metrics_app
 from app.wiring.connections import Connection, SocketConnection
 from app.wiring.operator import need_database_url
@@ -22,6 +23,8 @@ from app.wiring.parts import bind, make_sealer, make_worker_parts
 from app.worker.loop import Worker
 
 GRACE_SECONDS = 5
+HURRY_SECONDS = 2
+"""Within which a client takes something of its answer once the server stops."""
 # Longer than clients and balancers (5 to 60 s) keep an idle connection: who closes first while the
 # other sends loses a request that nobody may repeat.
 KEEP_ALIVE_SECONDS = 75
@@ -48,7 +51,25 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._stopping.set()
-        await super().shutdown(sockets)
+        for offered in self._find_offers():
+            offered["hurry"](HURRY_SECONDS)
+        # Cut, a response ends by itself; cancelled, it would be a defect in the log.
+        cutting = asyncio.get_running_loop().call_later(GRACE_SECONDS - 1, self._cut_all)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            cutting.cancel()
+
+    def _find_offers(self) -> list[Cutting]:
+        return [
+            connection.offer()
+            for connection in self.server_state.connections
+            if isinstance(connection, Connection | SocketConnection)
+        ]
+
+    def _cut_all(self) -> None:
+        for offered in self._find_offers():
+            offered["cut"]()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

@@ -259,6 +259,8 @@ async def test_a_place_in_another_hubs_events_is_none(
         await opened.init(mine.tokens[Role.ADMIN])
         for after in ("rubbish", foreign.ids["beginning"]):
             await opened.subscribe("1", query, after=after)
-            answers.append(await opened.read())
+            answer = await opened.read()
+            answer["payload"][0]["extensions"]["cost"].pop("left")  # It fills up by the minute.
+            answers.append(answer)
     assert answers[0] == answers[1]
     assert answers[0]["type"] == "error"

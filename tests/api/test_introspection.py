@@ -89,7 +89,7 @@ def test_introspection_costs_what_it_answers(name: str) -> None:
 def test_what_tools_ask_leaves_most_of_the_limit(parts: Parts) -> None:
     id = uuid4()
     anyone = Principal(hub_id=id, key_id=id, name="x", role=None, capabilities=frozenset())
-    prepared = Operations(parts, Limits()).prepare(
+    prepared = Operations(parts, Limits()).read(
         Request(query=FULL, variables=None, operation_name=None), anyone
     )
     assert isinstance(prepared, Prepared)

@@ -40,9 +40,7 @@ def operations(parts: Parts) -> Operations:
 
 
 async def carry_out(operations: Operations, principal: Principal, query: str) -> Prepared:
-    prepared = operations.prepare(
-        Request(query=query, variables=None, operation_name=None), principal
-    )
+    prepared = operations.read(Request(query=query, variables=None, operation_name=None), principal)
     assert isinstance(prepared, Prepared)
     await operations.execute(prepared, principal, operations.charge(prepared, principal))
     return prepared
@@ -78,12 +76,12 @@ async def test_the_limits_of_variables_hold_for_a_known_document_too(
     operations = Operations(parts, Limits(cost=100))
     query = "query ($first: Int) { containers(first: $first) { nodes { id } } }"
     request = Request(query=query, variables={"first": 1}, operation_name=None)
-    prepared = operations.prepare(request, admin.principal)
+    prepared = operations.read(request, admin.principal)
     assert isinstance(prepared, Prepared)
     await operations.execute(
         prepared, admin.principal, operations.charge(prepared, admin.principal)
     )
     many = Request(query=query, variables={"first": 100}, operation_name=None)
-    answer = operations.prepare(many, admin.principal)
+    answer = operations.read(many, admin.principal)
     assert not isinstance(answer, Prepared)
     assert answer.body["errors"][0]["extensions"]["code"] == "COST_LIMIT"

@@ -16,7 +16,7 @@ from app.web.app import create_app
 from app.web.cutting import cut
 from app.wiring.connections import Connection
 from app.wiring.parts import bind
-from app.wiring.programs import make_server
+from app.wiring.programs import GRACE_SECONDS, make_server
 from tests.graphql_server import Client
 
 ANSWER = b'{"query": "{ viewer { name } }"}'
@@ -131,6 +131,19 @@ async def test_who_takes_nothing_of_an_answer_is_cut(
             async with asyncio.timeout(10):
                 while narrow.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != errno.ECONNRESET:
                     await asyncio.sleep(0.02)
+
+
+async def test_who_takes_nothing_does_not_hold_up_a_server_that_stops(
+    parts: Parts, admin: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    loop = asyncio.get_running_loop()
+    async with a_gateway(parts) as port:
+        narrow = await ask_without_reading(port, admin)
+        await asyncio.sleep(0.5)
+        begun = loop.time()
+    assert loop.time() - begun < GRACE_SECONDS - 1
+    narrow.close()
+    assert [record.getMessage() for record in caplog.records] == []
 
 
 @pytest.mark.parametrize("kind", ["http", "websocket"])

@@ -209,7 +209,7 @@ async def test_what_is_not_taken_is_sent_again_with_the_same_id_and_growing_paus
         assert failing.failing_since is not None
         await make_due(owner)
     for base, pause in zip((5, 20, 80), pauses, strict=True):
-        assert base * 0.7 < pause < base * 1.3
+        assert base * 0.5 < pause < base * 1.3
     assert await carry_out_due(parts) == 1
     assert len({got.headers["webhook-id"] for got in receiver.received}) == 1
     for got in receiver.received:
