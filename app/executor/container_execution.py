@@ -72,6 +72,10 @@ class Outlet:
         await self._changed.wait()
 
 
+class NoAnswer(ExecutorUnavailable):
+    """The engine took the exec, and neither runs it nor ends it."""
+
+
 class ContainerExecution:
     """Keeps `port.Execution`. Belongs to the event loop that it was made in."""
 
@@ -132,7 +136,12 @@ class ContainerExecution:
             )
         if began and "output" in self._trace:
             return
-        said = await self._read_reason() if self._over.is_set() else "it does not answer"
+        if not self._over.is_set():
+            raise NoAnswer(
+                "No command can be run in the container: it does not answer"
+                f" ({'no command' if self._guarded.is_set() else 'no guard'} within {within:g} s)."
+            )
+        said = await self._read_reason()
         raise ExecutorUnavailable(f"No command can be run in the container: {said}.")
 
     async def _read_reason(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from app.errors import ExecutorUnavailable
 from app.executor.completion import complete
-from app.executor.container_execution import ContainerExecution
+from app.executor.container_execution import ContainerExecution, NoAnswer
 from app.executor.engine import STDOUT, Engine, EngineRefused, read_frames
 from app.executor.guard import GUARD_MARK
 from app.executor.marks import make_mark
@@ -68,6 +68,15 @@ class DockerExecutor:
 
     async def _start(self, command: Command, *, input_size: int | None) -> ContainerExecution:
         container = await self._find_running()
+        try:
+            return await self._try(container, command, input_size=input_size)
+        except NoAnswer:
+            # Seen of Docker, very rarely: an exec that never runs. What had run is dead by now.
+            return await self._try(container, command, input_size=input_size)
+
+    async def _try(
+        self, container: str, command: Command, *, input_size: int | None
+    ) -> ContainerExecution:
         mark = make_mark()
         exec_id = await self._engine.create_exec(container, self._spec(command))
         wire, begun = await self._engine.start_exec(exec_id)

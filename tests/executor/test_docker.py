@@ -16,6 +16,7 @@ from uuid import uuid4
 import pytest
 
 from app.errors import ExecutorUnavailable, ExitUnknown
+from app.executor import docker
 from app.executor.docker import DockerExecutor
 from app.executor.port import Command, Exit
 from tests.engines import RealEngine
@@ -312,3 +313,18 @@ async def test_an_engine_that_is_not_there_is_told(tmp_path):
         await DockerExecutor(engine.connect(), container="any").start(
             Command(shell="true", variables={}, run_mark="run-1"), input_size=None
         )
+
+
+async def test_an_exec_that_never_runs_is_killed_and_tried_once_more(make_box, monkeypatch):
+    box = make_box("docker")
+    stuck = "[ -e /data/tried ] || { touch /data/tried; sleep 1000; }; "
+    monkeypatch.setattr(docker, "_GUARD", stuck + docker._GUARD)
+    monkeypatch.setattr(docker, "START_TIMEOUT", 3)
+    execution = await start(box, "echo once")
+    assert await read_all(execution) == b"once\n"
+    await execution.aclose()
+    assert box.left() == []
+    monkeypatch.setattr(docker, "_GUARD", "sleep 1000")
+    with pytest.raises(ExecutorUnavailable, match=r"does not answer \(no guard within 3 s\)"):
+        await start(box, "echo never")
+    assert box.left() == []
