@@ -1,15 +1,20 @@
 """The ASGI application: its routes, joined with the parts that it is given."""
 
 from collections.abc import Collection
+from http import HTTPStatus
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
 from app.api.context import Parts
 from app.api.execution import Operations
 from app.api.limits import Limits
+from app.api.top_level_errors import make_error
 from app.api.trusted_documents import TrustedDocuments
 from app.web.downloads import PATH as DOWNLOADS
 from app.web.downloads import DownloadEndpoint
@@ -73,6 +78,19 @@ def create_app(
             Route("/readyz", health.tell_ready),
         ],
         middleware=middleware,
+        exception_handlers={HTTPException: _tell},
     )
     app.state.stopping = visits.stopping
     return app
+
+
+async def _tell(request: Request, error: Exception) -> Response:
+    """Where no route answers: as JSON, like every other refusal."""
+    assert isinstance(error, HTTPException)
+    code = "NOT_FOUND" if error.status_code == HTTPStatus.NOT_FOUND else "METHOD_NOT_ALLOWED"
+    message = f"There is nothing for {request.method} at this path; the API is at {PATH}."
+    return JSONResponse(
+        {"errors": [make_error(code, message)]},
+        status_code=error.status_code,
+        headers=error.headers,
+    )

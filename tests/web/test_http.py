@@ -380,3 +380,17 @@ async def test_other_origins_must_be_allowed(http: httpx.AsyncClient) -> None:
     stranger = await http.options("/graphql", headers={"origin": "https://evil.example", **asked})
     assert stranger.status_code == 400
     assert "access-control-allow-origin" not in stranger.headers
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/", 404, "NOT_FOUND"),
+        ("POST", "/healthz", 405, "METHOD_NOT_ALLOWED"),
+    ],
+)
+async def test_where_nothing_is_the_refusal_is_json_too(
+    admin: Client, method: str, path: str, status: int, code: str
+) -> None:
+    response = await admin.http.request(method, path)
+    assert (response.status_code, code_of(response)) == (status, code)
