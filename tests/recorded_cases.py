@@ -36,6 +36,7 @@ CASES = Path(__file__).parent / "api" / "cases"
 _AS = re.compile(r"^# as ([A-Z]+)$", re.MULTILINE)
 _FIRST = re.compile(r"^# first ([0-9]+)$", re.MULTILINE)
 _THEN = re.compile(r"^# then ([a-z_]+)$", re.MULTILINE)
+_OPAQUE = re.compile(r"[A-Za-z0-9_-]{40,}")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _TOKEN = re.compile(r"(?<=>-)[0-9a-f]{8}(?=-[0-9]+)")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(?:\.[0-9]{6})?Z")
@@ -130,12 +131,16 @@ def normalise(value: Any, names: Mapping[UUID, str], key: str = "") -> Any:
 def _normalise_text(value: str, names: Mapping[UUID, str], key: str) -> str:
     if key == "prefix" and _KEY_PREFIX.fullmatch(value):
         return "<prefix>"
-    if (decoded := decode_id(value)) is not None:
-        return f"<{decoded[0]} {names.get(decoded[1], 'new')}>"
+    value = _OPAQUE.sub(lambda found: _name_id(found[0], names), value)
     value = _UUID.sub(lambda found: f"<{names.get(UUID(found[0]), 'new')}>", value)
     value = _TOKEN.sub("<token>", value)
     value = _TIME.sub("<time>", value)
     return _MEASURED.sub("<measured>", value)
+
+
+def _name_id(text: str, names: Mapping[UUID, str]) -> str:
+    decoded = decode_id(text)
+    return text if decoded is None else f"<{decoded[0]} {names.get(decoded[1], 'new')}>"
 
 
 def write_json(answer: Any) -> str:

@@ -18,6 +18,7 @@ from app.model.restorable import Obstacle, find_obstacle
 from app.queries import containers as containers_queries
 from app.queries import doubts as doubts_queries
 from app.queries import engines as engines_queries
+from app.queries import instances as instances_queries
 from app.queries import policies as policies_queries
 from app.service import instances as service
 
@@ -142,7 +143,8 @@ class Instance(Node):
         engine = None
         if engine_id is not None:
             engine = await info.context.load(engines_queries.by_ids, engine_id)
-        return Restorability.of(find_obstacle(container, self.record, policy, engine))
+        run = await info.context.load(instances_queries.open_runs, self.record.id)
+        return Restorability.of(find_obstacle(container, self.record, policy, engine, run))
 
 
 @strawberry.type(description="What `createInstance` answers.")

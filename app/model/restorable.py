@@ -7,6 +7,7 @@ from app.errors import InvalidState
 from app.model.containers import Container, ContainerState, Instance, InstanceState
 from app.model.engines import EngineRecord, EngineState
 from app.model.policies import BackupPolicy
+from app.model.runs import OpenRun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,7 @@ def find_obstacle(
     instance: Instance,
     policy: BackupPolicy | None,
     engine: EngineRecord | None = None,
+    run: OpenRun | None = None,
 ) -> Obstacle | None:
     """What would have to change first; None where a restore may be asked for."""
     found: Obstacle | None = None
@@ -55,5 +57,10 @@ def find_obstacle(
     elif policy.restore_command is None:
         found = Obstacle(
             code="NO_RESTORE_COMMAND", message="The backup policy has no restore command."
+        )
+    elif run is not None:
+        found = Obstacle(
+            code="INSTANCE_BUSY",
+            message=f"The instance is busy with {run}; wait for its end or cancel it.",
         )
     return found

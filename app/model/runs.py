@@ -7,6 +7,8 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from app.model.ids import encode_id
+
 MAX_ATTEMPTS = 3
 
 
@@ -28,6 +30,18 @@ class Requester:
     kind: str
     id: UUID | None
     name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenRun:
+    """One that waits or is going: nothing else is begun in its instance."""
+
+    id: UUID
+    kind: RunKind
+
+    def __str__(self) -> str:
+        """As users know it: `the restore ID`."""
+        return f"the {self.kind.lower()} {encode_id(self.kind.capitalize(), self.id)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

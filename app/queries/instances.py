@@ -8,6 +8,7 @@ import asyncpg
 
 from app.model.containers import Instance, InstanceFilter, InstanceState, NewInstance
 from app.model.paging import Page, Slice, Window, cut_slice, open_window
+from app.model.runs import OpenRun, RunKind
 from app.postgres.pool import Connection
 from app.postgres.statements import load
 
@@ -149,10 +150,16 @@ async def begin_deletion(
     return await _one(connection, "begin_deletion", hub_id, id, at_once)
 
 
-async def open_run(connection: Connection, hub_id: UUID, id: UUID) -> UUID | None:
-    """The run that is going or waiting on it; there is never more than one."""
-    run_id: UUID | None = await connection.fetchval(_QUERIES["open_run"], hub_id, id)
-    return run_id
+async def open_runs(
+    connection: Connection, hub_id: UUID, ids: Collection[UUID]
+) -> dict[UUID, OpenRun]:
+    """The run of each of these instances that waits or is going; there is never more than one."""
+    rows = await connection.fetch(_QUERIES["open_runs"], hub_id, list(ids))
+    return {row["instance_id"]: OpenRun(id=row["id"], kind=RunKind(row["kind"])) for row in rows}
+
+
+async def open_run(connection: Connection, hub_id: UUID, id: UUID) -> OpenRun | None:
+    return (await open_runs(connection, hub_id, [id])).get(id)
 
 
 async def cancel_run(connection: Connection, hub_id: UUID, id: UUID) -> UUID | None:

@@ -20,6 +20,7 @@ from app.model.backups import (
 from app.model.containers import Container, ContainerState, Instance, InstanceState
 from app.model.integrations import IntegrationState
 from app.model.policies import BackupPolicy
+from app.model.restorable import require_reached
 from app.model.retention import is_good
 from app.model.runs import Requester, RunKind, place_of
 from app.postgres.listen import Wake, notify
@@ -27,6 +28,7 @@ from app.postgres.pool import Connection, Database
 from app.queries import (
     backups,
     containers,
+    engines,
     instances,
     integrations,
     policies,
@@ -59,7 +61,7 @@ async def create_backup(
 
     Raises NotPermitted, NotFound, InvalidInput (no instance named and not exactly one running),
     InvalidState (CONTAINER_DELETING, CONTAINER_NOT_STATEFUL, NO_BACKUP_POLICY,
-    INTEGRATION_NOT_LIVE, INSTANCE_NOT_RUNNING), Conflict (INSTANCE_BUSY).
+    INTEGRATION_NOT_LIVE, INSTANCE_NOT_RUNNING, ENGINE_NOT_LIVE), Conflict (INSTANCE_BUSY).
     """
     principal.require(Capability.BACK_UP)
     hub_id, id = principal.hub_id, uuid4()
@@ -309,7 +311,17 @@ async def _choose_instance(
     instance = await instances.hold(connection, hub_id, instance_id)
     if instance is not None and instance.container_id != container.id:
         raise InvalidInput("The instance belongs to another container.", path=path)
-    return require_running(instance)
+    instance = require_running(instance)
+    await require_engine(connection, instance)
+    return instance
+
+
+async def require_engine(connection: Connection, instance: Instance) -> None:
+    """Raises InvalidState (ENGINE_NOT_LIVE) where the instance is on an engine out of reach."""
+    if instance.engine_id is not None:
+        engine = await engines.get(connection, instance.hub_id, instance.engine_id)
+        assert engine is not None
+        require_reached(engine)
 
 
 def _check_pin(principal: Principal, before: LockedBackup, *, pinned: bool) -> None:

@@ -203,9 +203,10 @@ def _check_move(before: InstanceState, state: InstanceState) -> None:
 
 
 async def _refuse_busy(connection: Connection, instance: Instance) -> None:
-    if await instances.open_run(connection, instance.hub_id, instance.id) is not None:
+    run = await instances.open_run(connection, instance.hub_id, instance.id)
+    if run is not None:
         raise Conflict(
-            "A run is going on in the instance; change its folder when it has ended.",
+            f"The instance is busy with {run}; change its folder when that has ended.",
             code="INSTANCE_BUSY",
             path=("folder",),
         )

@@ -10,7 +10,6 @@ from app.model.backups import Backup, BackupState
 from app.model.containers import Container, Instance
 from app.model.integrations import IntegrationState
 from app.model.policies import BackupPolicy
-from app.model.restorable import require_reached
 from app.model.restores import ENDED, Restore, RestoreState, RestoreTrigger
 from app.model.runs import RunKind, place_of
 from app.model.verifications import VerificationState
@@ -20,7 +19,6 @@ from app.queries import (
     backups,
     containers,
     doubts,
-    engines,
     instances,
     integrations,
     policies,
@@ -31,6 +29,7 @@ from app.queries import (
 from app.queries.runs import NewRestore, NewRun
 from app.service.backups import (
     requested_by,
+    require_engine,
     require_running,
     require_stateful,
     require_usable,
@@ -226,11 +225,9 @@ async def _target(
         raise NotFound(path=path)
     container = await containers.hold(connection, hub_id, found.container_id)
     instance = await instances.hold(connection, hub_id, instance_id)
-    if found.engine_id is not None:
-        engine = await engines.get(connection, hub_id, found.engine_id)
-        if engine is not None:
-            require_reached(engine)
-    return require_running(instance), require_stateful(container, path=path)
+    instance = require_running(instance)
+    await require_engine(connection, instance)
+    return instance, require_stateful(container, path=path)
 
 
 def _require_elsewhere(principal: Principal, *, allowed: bool) -> None:

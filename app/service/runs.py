@@ -43,8 +43,10 @@ HUB_FULL_DELAY: Final = timedelta(seconds=5)
 async def queue_run(connection: Connection, hub_id: UUID, new: NewRun) -> None:
     """Queue a run and wake its workers. Raises Conflict (INSTANCE_BUSY)."""
     if not await runs.create_run(connection, hub_id, new):
+        assert new.instance_id is not None
+        other = await instances.open_run(connection, hub_id, new.instance_id)
         raise Conflict(
-            "Another run is open in this instance; wait for its end or cancel it.",
+            f"The instance is busy with {other or 'another run'}; wait for its end or cancel it.",
             code="INSTANCE_BUSY",
             path=("instanceId",),
         )

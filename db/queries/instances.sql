@@ -70,12 +70,11 @@ where hub_id = $1 and id = $2 and removed_at is null
 returning id, hub_id, container_id, hostname, state, executor, host, folder, engine_id,
     engine_container, command_user, variable_names, scratch, created_at, removed_at;
 
--- name: open_run
--- The run that is going or waiting on an instance.
-select id
+-- name: open_runs
+-- The runs that are going or waiting on instances: at most one on each.
+select id, kind, instance_id
 from runs
-where hub_id = $1 and instance_id = $2 and finished_at is null
-limit 1;
+where hub_id = $1 and instance_id = any($2::uuid[]) and finished_at is null;
 
 -- name: cancel_run
 -- Ask the run of an instance to end.

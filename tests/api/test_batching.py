@@ -135,7 +135,7 @@ async def test_many_containers_take_as_many_statements_as_one(
     data = await logged.ask(CONTAINERS)
     assert len(data["containers"]["nodes"]) == 6
     # More statements are a change to explain.
-    assert (one, many) == (38, 38), logged_database.statements
+    assert (one, many) == (39, 39), logged_database.statements
 
 
 async def a_webhook(gateway: Database, client: Client) -> None:

@@ -7,9 +7,11 @@ from uuid import uuid4
 import pytest
 
 from app.model.containers import Container, ContainerState, Instance, InstanceState
+from app.model.ids import encode_id
 from app.model.policies import BackupPolicy
 from app.model.restorable import find_obstacle
 from app.model.retention import Retention
+from app.model.runs import OpenRun, RunKind
 from app.model.schedules import InstanceSelection
 
 AT = datetime(2026, 5, 4, tzinfo=UTC)
@@ -85,3 +87,11 @@ def test_each_obstacle_is_named(container, instance, policy, code) -> None:
     assert obstacle is not None
     assert obstacle.code == code
     assert obstacle.message.endswith(".")
+
+
+def test_a_busy_instance_names_the_run() -> None:
+    run = OpenRun(id=uuid4(), kind=RunKind.VERIFICATION)
+    obstacle = find_obstacle(CONTAINER, INSTANCE, POLICY, None, run)
+    assert obstacle is not None
+    assert obstacle.code == "INSTANCE_BUSY"
+    assert f"the verification {encode_id('Verification', run.id)};" in obstacle.message

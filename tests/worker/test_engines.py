@@ -184,8 +184,14 @@ async def test_an_engine_that_the_operator_did_not_allow_is_never_asked(product,
         load = await make_load(
             product, "db", id, containers[:1], backup="echo x", restore="cat > got"
         )
-        backup = await product.back_up(load)
-        assert (backup["state"], backup["error"]["code"]) == ("FAILED", "EXECUTOR_NOT_ALLOWED")
+        refused = await product.ask(
+            """mutation ($id: ID!) { createBackup(containerId: $id) {
+              errors { ... on InvalidStateError { code message } } } }""",
+            id=load.id,
+        )
+        [error] = refused["createBackup"]["errors"]
+        assert error["code"] == "ENGINE_NOT_LIVE"
+        assert "UNREACHABLE since 20" in error["message"]
         data = await find_instance(product, load.instance(1), until=lambda _: True)
         assert data["restorable"]["code"] == "ENGINE_NOT_LIVE"
         assert "UNREACHABLE since 20" in data["restorable"]["reason"]

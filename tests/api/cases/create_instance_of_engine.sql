@@ -56,3 +56,8 @@ from backup_policies
 where hub_id = $1 and container_id = any ($2::uuid[])
 order by container_id
 limit cardinality($2::uuid[]);
+
+-- instances.open_runs
+select id, kind, instance_id
+from runs
+where hub_id = $1 and instance_id = any($2::uuid[]) and finished_at is null;

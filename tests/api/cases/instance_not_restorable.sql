@@ -13,6 +13,11 @@ where hub_id = $1 and id = any ($2::uuid[])
 order by id
 limit cardinality($2::uuid[]);
 
+-- instances.open_runs
+select id, kind, instance_id
+from runs
+where hub_id = $1 and instance_id = any($2::uuid[]) and finished_at is null;
+
 -- policies.by_containers
 select hub_id, container_id, integration_id, backup_command, backup_timeout, min_bytes,
     restore_command, restore_timeout, restore_check, restore_safety_backup,

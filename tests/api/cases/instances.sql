@@ -5,6 +5,11 @@ where hub_id = $1 and id = any ($2::uuid[])
 order by id
 limit cardinality($2::uuid[]);
 
+-- instances.open_runs
+select id, kind, instance_id
+from runs
+where hub_id = $1 and instance_id = any($2::uuid[]) and finished_at is null;
+
 -- instances.pages_up
 select found.id, found.hub_id, found.container_id, found.hostname, found.state, found.executor, found.host, found.folder, found.engine_id, found.engine_container, found.command_user, found.variable_names, found.scratch, found.created_at, found.removed_at
 from unnest($2::uuid[]) as parents (id)

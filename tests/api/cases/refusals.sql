@@ -73,6 +73,11 @@ values ($1, $2, $3, $4, $5, $6, $7, $8, now() + $9::interval, $10, $11, $12, $13
 on conflict (instance_id) where finished_at is null do nothing
 returning id;
 
+-- instances.open_runs
+select id, kind, instance_id
+from runs
+where hub_id = $1 and instance_id = any($2::uuid[]) and finished_at is null;
+
 ROLLBACK;
 
 BEGIN;

@@ -11,11 +11,10 @@ from instances
 where hub_id = $1 and id = $2
 for no key update;
 
--- instances.open_run
-select id
+-- instances.open_runs
+select id, kind, instance_id
 from runs
-where hub_id = $1 and instance_id = $2 and finished_at is null
-limit 1;
+where hub_id = $1 and instance_id = any($2::uuid[]) and finished_at is null;
 
 -- instances.update
 update instances
