@@ -10,7 +10,7 @@ from app.model.orders import LeftBehind, WaitingRun
 from app.postgres.listen import notify
 from app.postgres.pool import Database
 from app.postgres.queue import prune as prune_queue
-from app.queries import claims, containers, instances, reconciles, sweeps
+from app.queries import claims, containers, instances, reconciles, sessions, sweeps
 from app.service import downloads, idempotency
 from app.service.endings import describe, end_locked, lock_instance
 from app.service.runs import read_leftover
@@ -179,6 +179,15 @@ async def finish_instance_deletions(database: Database) -> int:
     """Instances that are to go are removed once no run is open in them. Returns how many."""
     async with database.transaction(None) as connection:
         return await sweeps.end_instances(connection)
+
+
+async def end_stalled_sessions(database: Database, after: timedelta) -> int:
+    """Free what a paused process holds: its locks would keep everybody waiting until it goes on.
+
+    To its owner it is as if the database had gone for a moment. Returns how many were ended.
+    """
+    async with database.transaction(None) as connection:
+        return await sessions.end_stalled(connection, after)
 
 
 async def prune(database: Database, keep_ended: timedelta) -> int:

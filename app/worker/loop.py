@@ -91,6 +91,7 @@ class Worker:
                     runs.create_task(self._sweep(runs)),
                     runs.create_task(self._end_what_is_over()),
                     runs.create_task(self._prune()),
+                    runs.create_task(self._duty("duty:sessions", sweep.end_stalled)),
                     runs.create_task(self._duty("duty:schedules", schedules.carry_out_due)),
                     runs.create_task(self._duty("duty:reclaims", reclaim.carry_out_due)),
                     runs.create_task(self._duty("duty:integrations", probe.carry_out_due)),

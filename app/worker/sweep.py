@@ -6,6 +6,7 @@ import structlog
 
 from app.errors import DatabaseUnavailable, GatewayError
 from app.model.steps import Step
+from app.postgres.pool import IDLE_TRANSACTION_SECONDS
 from app.service import integrations, sweeps
 from app.service.hub_deletions import finish_hub_deletions
 from app.worker.ownership import release
@@ -35,6 +36,18 @@ async def end_what_is_over(parts: Parts) -> None:
     await end_integrations(parts)
     if await finish_hub_deletions(database):
         await parts.step(Step.CASCADE_HUB_FORGOTTEN)
+
+
+async def end_stalled(parts: Parts) -> int:
+    """End sessions that a paused process left in the middle of a statement.
+
+    Raises DatabaseUnavailable.
+    """
+    after = timedelta(seconds=IDLE_TRANSACTION_SECONDS)
+    ended = await sweeps.end_stalled_sessions(parts.database, after)
+    if ended:
+        log.warning("sessions of a process that does not go on were ended", sessions=ended)
+    return 0
 
 
 async def end_integrations(parts: Parts) -> None:

@@ -27,7 +27,7 @@ BOUNDS = (
     r"\bexists \(",
     r"\bany ?\(\$\d",
     r"\b(id|run_id|instance_id|container_id|backup_id|integration_id|hub_id) = \$[12]\b",
-    r"^select count\(\*\)",
+    r"^select count\((\*\)|pg_terminate_backend)",
     r"\bpg_advisory_xact_lock\b",
     r"\b(authenticate|redeem_download|forget_hub)\(",
     r"\bonly_row\b|^select id\s+from installation$",
