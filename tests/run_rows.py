@@ -54,7 +54,9 @@ async def let_lease_pass(owner, run_id):
         assert await connection.execute(past, run_id) == "UPDATE 1"
 
 
-async def claim(worker, run_id, *, owner="another worker", places=PLACES, per_hub=None):
+async def claim(
+    worker, run_id, *, owner="another worker", places=PLACES, per_hub=None, serves=None
+):
     return await claim_run(
-        worker, run_id, owner=owner, places=places, ttl=TTL, runs_per_hub=per_hub
+        worker, run_id, owner=owner, places=places, ttl=TTL, runs_per_hub=per_hub, serves=serves
     )

@@ -41,6 +41,7 @@ from app.queries import instances as instances_queries
 from app.queries import integrations as integrations_queries
 from app.queries import restores as restores_queries
 from app.queries import verifications as verifications_queries
+from app.queries import waiting as waiting_queries
 
 
 @strawberry.type(description="The commands of a backup's time, as the policy had them then.")
@@ -170,6 +171,16 @@ class Backup(Node):
             else RequesterOfRun.of(record.deletion_requested_by),
             record=record,
         )
+
+    @strawberry.field(
+        description="Why it waits while it is `QUEUED`, where it is for more than its turn: no "
+        "worker that reaches its place has been seen, or its engine is `UNREACHABLE`. Null "
+        "otherwise."
+    )
+    async def waiting_reason(self, info: Info) -> str | None:
+        if self.record.state is not BackupState.QUEUED:
+            return None
+        return await info.context.load(waiting_queries.reasons, self.record.id)
 
     @strawberry.field(
         description="The container that it belongs to.",

@@ -25,6 +25,7 @@ from app.model.progress import estimate
 from app.model.restores import ENDED, RestorePhase, RestoreState, RestoreTrigger
 from app.queries import instances as instances_queries
 from app.queries import restores as queries
+from app.queries import waiting as waiting_queries
 from app.service import restores as service
 
 
@@ -114,6 +115,16 @@ class Restore(Node):
             requested_by=RequesterOfRun.of(record.requested_by),
             record=record,
         )
+
+    @strawberry.field(
+        description="Why it waits while it is `QUEUED`, where it is for more than its turn: no "
+        "worker that reaches its place has been seen, or its engine is `UNREACHABLE`. Null "
+        "otherwise."
+    )
+    async def waiting_reason(self, info: Info) -> str | None:
+        if self.record.state is not RestoreState.QUEUED:
+            return None
+        return await info.context.load(waiting_queries.reasons, self.record.id)
 
     @strawberry.field(
         description="The backup that is put back.",

@@ -26,6 +26,7 @@ from app.model.verifications import ENDED, VerificationLevel, VerificationState
 from app.queries import instances as instances_queries
 from app.queries import restores as restores_queries
 from app.queries import verifications as queries
+from app.queries import waiting as waiting_queries
 from app.service import verifications as service
 
 
@@ -113,6 +114,16 @@ class Verification(Node):
             requested_by=RequesterOfRun.of(record.requested_by),
             record=record,
         )
+
+    @strawberry.field(
+        description="Why it waits while it is `QUEUED`, where it is for more than its turn: no "
+        "worker that reaches its place has been seen, or its engine is `UNREACHABLE`. Null "
+        "otherwise."
+    )
+    async def waiting_reason(self, info: Info) -> str | None:
+        if self.record.state is not VerificationState.QUEUED:
+            return None
+        return await info.context.load(waiting_queries.reasons, self.record.id)
 
     @strawberry.field(
         description="The backup that is to be proven.",

@@ -81,9 +81,12 @@ class AllowedEngines:
 
     patterns: Mapping[UUID, tuple[str, ...]]
 
+    def allows(self, hub_id: UUID, address: str) -> bool:
+        return any(fnmatchcase(address, one) for one in self.patterns.get(hub_id, ()))
+
     def require(self, hub_id: UUID, address: EngineAddress) -> None:
         """Raises ExecutorNotAllowed."""
-        if not any(fnmatchcase(str(address), one) for one in self.patterns.get(hub_id, ())):
+        if not self.allows(hub_id, str(address)):
             raise ExecutorNotAllowed(
                 f"BACKUP_GATEWAY_ENGINES does not allow {address} to this hub; ask the operator."
             )

@@ -80,6 +80,14 @@ CARRIED = "carried"
 """No worker claims such a run by itself: it goes with the one that carries it."""
 
 
+_HOST = "host:"
+
+
+def host_of(place: str) -> str:
+    """The host of a place that is not ANYWHERE."""
+    return place.removeprefix(_HOST)
+
+
 def place_of(host: str | None) -> str:
     """Where an instance's runs are carried out: only workers that reach the place claim them.
 

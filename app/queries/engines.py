@@ -136,6 +136,14 @@ async def access(connection: Connection, id: UUID) -> SealedEngine | None:
     return None if row is None else SealedEngine(engine=_read(row), sealed_key=row["sealed_key"])
 
 
+async def leave(
+    connection: Connection, id: UUID, again_in: timedelta, remembered_for: timedelta
+) -> bool:
+    """False: nobody has reached it for so long."""
+    found = await connection.fetchval(_WORKERS["leave"], id, again_in, remembered_for)
+    return found is not None
+
+
 async def answered(connection: Connection, id: UUID, version: str, again_in: timedelta) -> None:
     await connection.execute(_WORKERS["answered"], id, version, again_in)
 

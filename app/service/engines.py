@@ -28,6 +28,8 @@ from app.service.idempotency import claim, keep
 from app.service.secrets import Sealer, open_engine_key, seal_engine_key
 
 LOOKED_AT_AFTER: Final = timedelta(seconds=15)
+LEFT_FOR: Final = timedelta(seconds=2)
+REMEMBERED_FOR: Final = timedelta(minutes=1)
 MOST_INSTANCES: Final = 1_000
 
 
@@ -201,6 +203,12 @@ def _open(sealer: Sealer, sealed: SealedEngine) -> EngineAccess:
         key=None if key is None else open_engine_key(sealer, engine.id, key),
     )
     return EngineAccess(address=parse_address(engine.address), tls=tls)
+
+
+async def leave(database: Database, due: DueEngine) -> bool:
+    """Leave it to another worker, where one was there lately. Returns whether one was."""
+    async with database.transaction(None) as connection:
+        return await engines.leave(connection, due.engine.id, LEFT_FOR, REMEMBERED_FOR)
 
 
 async def answered(

@@ -1,6 +1,6 @@
 """Runs as their owners see them: claimed, started, and told of while they go."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
@@ -13,6 +13,7 @@ from app.errors import (
     Interrupted,
 )
 from app.model.containers import Container, ContainerState
+from app.model.engines import EngineState
 from app.model.logs import HEAD_BYTES
 from app.model.orders import (
     ClaimedRun,
@@ -23,12 +24,12 @@ from app.model.orders import (
     RunProgress,
 )
 from app.model.restores import RestorePhase
-from app.model.runs import MAX_ATTEMPTS, Run, RunError
+from app.model.runs import ANYWHERE, MAX_ATTEMPTS, Run, RunError
 from app.postgres import leases
 from app.postgres.listen import notify
 from app.postgres.pool import Connection, Database
 from app.postgres.queue import enqueue
-from app.queries import claims, containers, instances, runs
+from app.queries import claims, containers, engines, instances, runs
 from app.queries.claims import LockedRun
 from app.queries.runs import NewRun
 from app.service.endings import describe, end_locked, left_by, lock_own
@@ -38,6 +39,10 @@ from app.service.topics import list_of
 
 HUB_FULL_DELAY: Final = timedelta(seconds=5)
 """How long a run of a hub that has its cap of runs going is not looked at."""
+
+
+class ServedElsewhere(Exception):
+    """Another worker reaches the run's engine, and this one may not."""
 
 
 async def queue_run(connection: Connection, hub_id: UUID, new: NewRun) -> None:
@@ -62,11 +67,13 @@ async def claim_run(
     places: Collection[str],
     ttl: timedelta,
     runs_per_hub: int | None = None,
+    serves: Callable[[UUID, str], bool] | None = None,
 ) -> ClaimedRun | None:
     """Take a run and the lease of its instance (its own, if it needs none), in a new epoch.
 
     None: it has ended, a living owner has it, somebody changes it just now, it is not at one of our
     places, or its hub has `runs_per_hub` runs going (then it is due again a little later).
+    `serves`: whether we may connect to an engine of a hub; raises ServedElsewhere where others do.
     """
     async with database.transaction(None) as connection:
         locked = await claims.lock_if_free(connection, run_id)
@@ -76,6 +83,8 @@ async def claim_run(
         lease = await claims.lock_lease(connection, run.instance_id, run.id)
         if lease is not None and lease.is_alive:
             return None
+        if serves is not None and await _is_served_elsewhere(connection, run, serves):
+            raise ServedElsewhere
         if (
             runs_per_hub is not None
             and await claims.count_going(connection, run.hub_id) >= runs_per_hub
@@ -209,6 +218,21 @@ def _is_claimable(locked: LockedRun, places: Collection[str]) -> bool:
     run = locked.run
     is_open = run.finished_at is None and run.carried_by is None
     return is_open and locked.is_due and run.place in places
+
+
+async def _is_served_elsewhere(
+    connection: Connection, run: Run, serves: Callable[[UUID, str], bool]
+) -> bool:
+    """An engine that any worker may reach, but for ours; some other one does."""
+    if run.place != ANYWHERE or run.instance_id is None:
+        return False
+    instance = await instances.get(connection, run.hub_id, run.instance_id)
+    if instance is None or instance.engine_id is None:
+        return False
+    engine = await engines.get(connection, run.hub_id, instance.engine_id)
+    if engine is None or engine.state is not EngineState.LIVE:
+        return False
+    return not serves(run.hub_id, engine.address)
 
 
 def _is_unwanted(run: Run, container: Container) -> bool:

@@ -1,16 +1,18 @@
 """Sweeps: end the runs that nobody else ends, finish deletions, drop what is old."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
 from app.errors import NotStarted, OwnerLost, TimedOut
 from app.model.orders import LeftBehind, WaitingRun
+from app.model.runs import Run, RunError
 from app.postgres.listen import notify
-from app.postgres.pool import Database
+from app.postgres.pool import Connection, Database
 from app.postgres.queue import prune as prune_queue
-from app.queries import claims, containers, instances, reconciles, sessions, sweeps
+from app.queries import claims, containers, instances, reconciles, sessions, sweeps, waiting
 from app.service import downloads, idempotency
 from app.service.endings import describe, end_locked, lock_instance
 from app.service.runs import read_leftover
@@ -54,9 +56,16 @@ async def end_unstarted(database: Database) -> int:
             if locked is None or locked.run.finished_at is not None:
                 continue
             if locked.run.owner is None and locked.is_late:
-                await end_locked(connection, locked, error=describe(NotStarted()))
+                await end_locked(connection, locked, error=await _tell(connection, locked.run))
                 ended += 1
     return ended
+
+
+async def _tell(connection: Connection, run: Run) -> RunError:
+    reasons = await waiting.reasons(connection, run.hub_id, [run.id])
+    error = describe(NotStarted())
+    reason = reasons.get(run.id)
+    return error if reason is None else replace(error, message=f"{error.message} {reason}")
 
 
 async def cancel_waiting(database: Database) -> int:

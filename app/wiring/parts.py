@@ -174,6 +174,7 @@ async def make_worker_parts(
                 sealer=sealer,
                 executor_of=find_executor,
                 engine_of=find_engine,
+                serves=allowed.allows,
                 storage_of=buckets.open,
                 receivers=Receivers(
                     allowed=settings.webhook_networks,

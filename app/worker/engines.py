@@ -6,7 +6,7 @@ from uuid import UUID
 import structlog
 
 from app.defects import mask
-from app.errors import DatabaseUnavailable, GatewayError
+from app.errors import DatabaseUnavailable, ExecutorNotAllowed, GatewayError
 from app.executor.port import ContainerHost
 from app.model.containers import InstanceState
 from app.service import engines
@@ -34,6 +34,10 @@ async def _look(parts: Parts, due: DueEngine) -> None:
             host = await parts.engine_of(due.engine.hub_id, due.engine.id)
             version = await host.describe()
             seen = await _see(host, due)
+        except ExecutorNotAllowed as error:
+            # Another worker may be allowed to reach what is bound to no host.
+            if due.engine.host is not None or not await engines.leave(parts.database, due):
+                await engines.failed(parts.database, due, error)
         except GatewayError as error:
             log.warning("an engine does not answer", engine=identifier, code=error.code)
             await engines.failed(parts.database, due, error)

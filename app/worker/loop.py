@@ -8,8 +8,11 @@ from uuid import UUID
 import structlog
 
 from app.errors import DatabaseUnavailable, GatewayError, HandedOff
+from app.model.waiting import SHOWN_EVERY
 from app.postgres.listen import ListenHub
 from app.postgres.pool import Database
+from app.service import presence
+from app.service.runs import ServedElsewhere
 from app.worker import (
     adopt,
     engines,
@@ -91,6 +94,7 @@ class Worker:
                     runs.create_task(self._sweep(runs)),
                     runs.create_task(self._end_what_is_over()),
                     runs.create_task(self._prune()),
+                    runs.create_task(self._show()),
                     runs.create_task(self._duty("duty:sessions", sweep.end_stalled)),
                     runs.create_task(self._duty("duty:schedules", schedules.carry_out_due)),
                     runs.create_task(self._duty("duty:reclaims", reclaim.carry_out_due)),
@@ -152,6 +156,9 @@ class Worker:
         """
         try:
             return await carry_out(self._parts, self._roster, run_id)
+        except ServedElsewhere:
+            self._turns.pass_over(run_id)
+            return False
         except DatabaseUnavailable:
             log.warning("a run waits for the database", run=str(run_id))
         except GatewayError as error:
@@ -209,6 +216,13 @@ class Worker:
             return 0
 
         await self._repeat("duty:prune", self._parts.times.prune, look)
+
+    async def _show(self) -> None:
+        async def look() -> int:
+            await presence.show(self._parts.database, self._parts.owner, self._parts.places)
+            return 0
+
+        await self._repeat("duty:workers", SHOWN_EVERY.total_seconds(), look)
 
     async def _duty(self, topic: str, carry_out_due: Callable[[Parts], Awaitable[int]]) -> None:
         await self._repeat(topic, self._parts.times.sweep, lambda: carry_out_due(self._parts))

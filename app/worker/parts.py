@@ -55,6 +55,8 @@ class Parts:
     """Raises ExecutorNotAllowed, ExecutorUnavailable, SecretUnreadable."""
     engine_of: Callable[[UUID, UUID], Awaitable[ContainerHost]]
     """The engine of a hub, both by id. Raises as `executor_of` does."""
+    serves: Callable[[UUID, str], bool]
+    """Whether this worker may connect to an engine of a hub at an address."""
     storage_of: Callable[[StorageAccess], Storage]
     receivers: Receivers
     """Where webhooks' messages go."""

@@ -48,6 +48,7 @@ async def carry_out(parts: Parts, roster: Roster, run_id: UUID) -> bool:
         places=parts.places,
         ttl=timedelta(seconds=parts.times.lease),
         runs_per_hub=parts.runs_per_hub,
+        serves=parts.serves,
     )
     if claimed is None:
         return False

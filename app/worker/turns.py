@@ -1,6 +1,7 @@
 """Turns: which run is carried out next, so that no hub keeps the others waiting."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Collection
 from uuid import UUID
@@ -10,6 +11,7 @@ from app.postgres.pool import Database
 from app.service import sweeps
 
 FIRST_HUB = UUID(int=0)
+PASS_SECONDS = 60.0
 
 
 class Turns:
@@ -25,6 +27,7 @@ class Turns:
         self._slots = slots
         self._served = FIRST_HUB
         self._taken: dict[UUID, UUID] = {}
+        self._passed: dict[UUID, float] = {}
         self._choosing = asyncio.Lock()
 
     async def take(self) -> UUID | None:
@@ -37,17 +40,23 @@ class Turns:
             self._taken[found.id] = found.hub_id
             return found.id
 
+    def pass_over(self, run_id: UUID) -> None:
+        """Others can carry it out, and we cannot: do not choose it for a while."""
+        self._passed[run_id] = time.monotonic() + PASS_SECONDS
+
     def give_back(self, run_id: UUID) -> None:
         """It has been looked at, whatever came of it."""
         self._taken.pop(run_id, None)
 
     async def _next(self, after: UUID) -> WaitingRun | None:
+        now = time.monotonic()
+        self._passed = {id: until for id, until in self._passed.items() if until > now}
         return await sweeps.next_run(
             self._database,
             self._places,
             after=after,
             full=self._full_hubs(),
-            taken=list(self._taken),
+            taken=[*self._taken, *self._passed],
         )
 
     def _full_hubs(self) -> list[UUID]:

@@ -26,6 +26,13 @@ select id, hub_id, name, address, host, authority, certificate, state, version, 
 from engines
 where id = $1 and state in ('VERIFYING', 'LIVE', 'UNREACHABLE');
 
+-- name: leave
+-- The engine is somebody else's to look at, who reached it lately.
+update engines
+set check_at = now() + $2::interval
+where id = $1 and state = 'LIVE' and checked_at > now() - $3::interval
+returning id;
+
 -- name: answered
 -- The engine works.
 update engines

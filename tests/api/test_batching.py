@@ -40,12 +40,14 @@ from tests.verification_builders import a_queued_verification
 
 ROOT = Path(__file__).parents[2]
 RUN = """id state trigger createdAt startedAt finishedAt exitCode error { code message }
-requestedBy { kind id name } logs(first: 1) { totalCount truncated totalBytes nodes { text } }
+requestedBy { kind id name } waitingReason
+logs(first: 1) { totalCount truncated totalBytes nodes { text } }
 container { id } instance { id }"""
 RESTORE = f"""{RUN} phase progress {{ bytesDelivered eta }} backup {{ id }}
  safetyBackup {{ id }}"""
 VERIFICATION = """id level state createdAt startedAt finishedAt exitCode error { code message }
- requestedBy { kind id name } logs(first: 1) { totalCount truncated totalBytes nodes { text } }
+ requestedBy { kind id name } waitingReason
+ logs(first: 1) { totalCount truncated totalBytes nodes { text } }
  container { id } instance { id } backup { id } restore { id } progress { bytesChecked }"""
 BACKUP = f"""{RUN} verification {{ {VERIFICATION} }}
    verifications(first: 2) {{ totalCount nodes {{ {VERIFICATION} }} }}
@@ -135,7 +137,7 @@ async def test_many_containers_take_as_many_statements_as_one(
     data = await logged.ask(CONTAINERS)
     assert len(data["containers"]["nodes"]) == 6
     # More statements are a change to explain.
-    assert (one, many) == (39, 39), logged_database.statements
+    assert (one, many) == (41, 41), logged_database.statements
 
 
 async def a_webhook(gateway: Database, client: Client) -> None:
@@ -187,7 +189,7 @@ async def test_a_hundred_backups_take_as_many_statements_as_one(
     assert len({backup["container"]["id"] for backup in backups}) == 4
     assert {backup["retention"]["keep"] for backup in backups} == {True}
     assert sum(backup["restores"]["totalCount"] for backup in backups) == 1 + 3 * 3
-    assert (one, many) == (41, 41), logged_database.statements
+    assert (one, many) == (43, 43), logged_database.statements
 
 
 async def test_many_events_take_as_many_statements_as_one(

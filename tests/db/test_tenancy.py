@@ -12,7 +12,8 @@ from app.postgres.pool import Connection, Database
 
 # Tables without rows of hubs, and who may read them.
 SHARED = {"installation", "migrations", "pgqueuer", "pgqueuer_log", "pgqueuer_schedules"} | {
-    "pgqueuer_statistics"
+    "pgqueuer_statistics",
+    "workers",
 }
 # Tenant tables whose rows belong to a hub by another column than hub_id.
 BY_OTHER = {"hubs", "leases"}
