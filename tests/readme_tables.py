@@ -12,6 +12,7 @@ from pydantic_core import PydanticUndefined
 from app import errors
 from app.__main__ import main
 from app.model.events import MEANINGS
+from app.model.labels import LABELS
 from app.model.objects import PartPlan
 from app.settings import ClientSettings, Settings, name_variable
 
@@ -97,12 +98,19 @@ def render_events() -> str:
     return "\n".join(rows)
 
 
+def render_labels() -> str:
+    rows = ["| label | what it says | where it is absent |", "|---|---|---|"]
+    rows += [f"| `{one.full_name}` | {one.meaning} | {one.default} |" for one in LABELS]
+    return "\n".join(rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "commands": render_commands,
     "settings": render_settings,
     "errors": render_errors,
     "memory": render_memory,
     "events": render_events,
+    "labels": render_labels,
 }
 
 

@@ -68,6 +68,7 @@ from tests.builders import (
     stored_bytes,
 )
 from tests.conftest import GATEWAY_ROLE, WORKER_ROLE
+from tests.found_containers import find_one
 from tests.verification_builders import a_queued_verification, a_started_verification
 
 SIZE = 1000
@@ -118,7 +119,7 @@ class _Builder:
         stage, instances = await self._containers(admin, integration)
         await self._runs(stage, instances)
         webhook = await self._webhook(admin)
-        await self._engine(admin)
+        await self._engine(admin, integration)
         await self._drift(stage)
         await self._events(stage)
         await self._deliver(webhook)
@@ -250,24 +251,33 @@ class _Builder:
         await set_phase(worker, run.id, run.epoch, RestorePhase.TRANSFERRING)
         await self._progress(run)
 
-    async def _engine(self, admin: Principal) -> None:
-        """One that answered, and does not any more."""
-        engine = await create_engine(
-            self.gateway,
-            admin,
-            new=NewEngine(
-                name="docker",
-                address="unix:///run/docker.sock",
-                host=None,
-                authority=None,
-                certificate=None,
-                key=None,
-            ),
-            default_host="test-host",
-            sealer=SEALER,
-        )
+    async def _engine(self, admin: Principal, integration: Integration) -> None:
+        """One that has a container, and one that answered and does not any more."""
+        there, engine = [
+            await create_engine(
+                self.gateway,
+                admin,
+                new=NewEngine(
+                    name=name,
+                    address="unix:///run/docker.sock",
+                    host=None,
+                    authority=None,
+                    certificate=None,
+                    key=None,
+                ),
+                default_host="test-host",
+                sealer=SEALER,
+            )
+            for name in ("there", "docker")
+        ]
+        problems = await find_one(self.worker, there, integration=integration.name)
+        due = DueEngine(engine=there, instances=[], changes=0)
+        await engines.answered(self.worker, due, "Docker 28.2.2", {}, problems)
+        async with self.worker.connection() as connection:
+            id = await connection.fetchval("select id from containers where identifier = 'found'")
+        self.name("found", "Container", id)
         self.name("engine", "Engine", engine.id)
-        due = DueEngine(engine=engine, instances=[])
+        due = DueEngine(engine=engine, instances=[], changes=0)
         await engines.answered(self.worker, due, "Docker 28.2.2", {})
         await engines.failed(self.worker, due, ExecutorUnavailable("The engine does not answer."))
 

@@ -59,6 +59,7 @@ ENUMS = {
     "RestoreTrigger": "MANUAL VERIFICATION",
     "Role": "VIEWER OPERATOR ADMIN",
     "StorageStatus": "UNCHECKED PRESENT MISSING MISMATCH LOSS_ACCEPTED",
+    "ValueSource": "API LABEL DEFAULT",
     "VerificationLevel": "STORED READABLE RESTORABLE",
     "VerificationState": "QUEUED RUNNING PASSED FAILED CANCELED",
 }

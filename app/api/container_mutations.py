@@ -121,6 +121,14 @@ class ContainerMutations:
             list[LabelInput] | None,
             strawberry.argument(description=f"{_LABELS} They replace all that it had."),
         ] = strawberry.UNSET,
+        follow_labels: Annotated[
+            bool,
+            strawberry.argument(
+                description="For one that was found on an engine: what was set through the API "
+                "before (name, policy, folders) is given back to its labels there. A policy of "
+                "which they say nothing is removed; backups stay. False changes nothing."
+            ),
+        ] = False,
         idempotency_key: IdempotencyKey = None,
     ) -> UpdateContainerPayload:
         wanted = given(labels)
@@ -130,6 +138,7 @@ class ContainerMutations:
             id=name_id("Container", id),
             name=given(name),
             labels=None if wanted is None else collect(wanted, "labels"),
+            follow_labels=follow_labels,
             idempotency_key=idempotency_key,
         )
         return UpdateContainerPayload(container=Container.of(updated))

@@ -12,17 +12,19 @@ from app.api.backups import read_filter as read_backup_filter
 from app.api.context import Info, make_id
 from app.api.enums import CreationOrder
 from app.api.instances import Instance
-from app.api.nodes import Node
+from app.api.nodes import Node, refer
 from app.api.paging import After, Before, Connection, First, Last, OrderBy, read_page, show_page
 from app.api.policies import BackupPolicy
 from app.api.restores import Restore, RestoreFilter
 from app.api.restores import read_filter as read_restore_filter
 from app.api.retention_plans import KeepToPreview, PlannedBackup, PolicyToPreview, preview
 from app.api.scalars import BigInt
+from app.api.sources import ValueOrigin
 from app.model import containers as model
 from app.model.access import Capability
 from app.model.containers import ContainerState
 from app.model.ids import decode_id_of, describe_list
+from app.model.sources import CONTAINER_VALUES
 from app.queries import backups as backups_queries
 from app.queries import containers as queries
 from app.queries import instances as instances_queries
@@ -48,6 +50,13 @@ class Container(Node):
         description="When the removal of its backups begins; until then `undeleteContainer` brings "
         "it back. Null where it is not being deleted."
     )
+    compose_project: str | None = strawberry.field(
+        description="The Compose project where it was found; null where it was found without "
+        "Compose, or made through the API."
+    )
+    compose_service: str | None = strawberry.field(
+        description="The service of its Compose project whose replicas are its instances."
+    )
     record: strawberry.Private[model.Container]
 
     @classmethod
@@ -61,8 +70,27 @@ class Container(Node):
             labels=[Label(name=name, value=value) for name, value in sorted(record.labels.items())],
             created_at=record.created_at,
             goes_at=record.goes_at,
+            compose_project=record.found_project,
+            compose_service=record.found_service,
             record=record,
         )
+
+    @strawberry.field(
+        description="The engine where it was found by its labels; null where it was made through "
+        "the API.",
+        graphql_type=refer("Engine", "app.api.engines") | None,
+    )
+    async def engine(self, info: Info) -> Node | None:
+        id = self.record.found_engine_id
+        return None if id is None else await info.context.load_node("Engine", id)
+
+    @strawberry.field(
+        description="Where its values come from: `identifier`, `name`, `stateful`, `labels`, and "
+        "`backupPolicy` (`API` where one was set or removed through the API: labels do not count "
+        "then)."
+    )
+    def sources(self) -> list[ValueOrigin]:
+        return ValueOrigin.list_of(CONTAINER_VALUES, self.record.sources)
 
     @strawberry.field(
         description="How its backups are made; null where none are (they can still be kept)."

@@ -14,6 +14,7 @@ from app.api.user_errors import UserError
 from app.model import engines as model
 from app.model.access import Capability
 from app.model.engines import EngineState
+from app.model.labels import PROBLEM_CODES, Problem
 from app.service import engines as service
 
 _ID = "The engine."
@@ -26,9 +27,37 @@ _KEY = "The client certificate's key, as PEM. It is sealed at once and can never
 
 
 @strawberry.type(
+    description="What is wrong with labels of an engine's containers: it was not taken as it was "
+    "said."
+)
+class EngineProblem:
+    code: str = strawberry.field(
+        description="What kind of problem. More may come. "
+        + " ".join(f"`{code}`: {meaning}" for code, meaning in PROBLEM_CODES.items())
+    )
+    message: str = strawberry.field(description="A sentence for people.")
+    container: str | None = strawberry.field(
+        description="What the engine calls the container; null where it is about none."
+    )
+    label: str | None = strawberry.field(
+        description="The label; null where it is about none in particular."
+    )
+
+    @classmethod
+    def of(cls, problem: Problem) -> Self:
+        return cls(
+            code=problem.code,
+            message=problem.message,
+            container=problem.container,
+            label=problem.label,
+        )
+
+
+@strawberry.type(
     description="A container engine, Docker or Podman, reached through the Docker Engine API. "
     "Workers look at it every 15 s, and at the instances that are its containers: these are then "
-    "`RUNNING`, `PAUSED`, `STOPPED` or `GONE` as the engine says."
+    "`RUNNING`, `PAUSED`, `STOPPED` or `GONE` as the engine says. Containers there with the label "
+    "`backup-gateway.container` are found by themselves."
 )
 class Engine(Node):
     name: str = strawberry.field(description="What people call it.")
@@ -53,6 +82,9 @@ class Engine(Node):
         description="When a worker looked last; null where none did yet."
     )
     created_at: datetime = strawberry.field(description="When it was created.")
+    problems: list[EngineProblem] = strawberry.field(
+        description="What was wrong with labels there when a worker looked last; at most 100."
+    )
 
     @classmethod
     def of(cls, record: model.EngineRecord) -> Self:
@@ -67,6 +99,7 @@ class Engine(Node):
             unreachable_since=record.unreachable_since,
             checked_at=record.checked_at,
             created_at=record.created_at,
+            problems=[EngineProblem.of(problem) for problem in record.problems],
         )
 
 

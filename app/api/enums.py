@@ -16,6 +16,7 @@ from app.model.integrations import IntegrationState
 from app.model.restores import RestorePhase, RestoreState, RestoreTrigger
 from app.model.runs import LogStream
 from app.model.schedules import InstanceSelection
+from app.model.sources import ValueSource
 from app.model.verifications import VerificationLevel, VerificationState
 
 
@@ -218,5 +219,15 @@ _describe(
         "ENTERED": "This backup is in the list; you may know it already.",
         "CHANGED": "This backup of the list says something else.",
         "LEFT": "This backup is not in the list any more.",
+    },
+)
+_describe(
+    ValueSource,
+    "Where a value comes from. What was set through the API wins over a label, and that over the "
+    "default.",
+    {
+        "API": "It was set through the API.",
+        "LABEL": "A label of the container on its engine says it.",
+        "DEFAULT": "Nothing says it.",
     },
 )

@@ -10,11 +10,13 @@ from app.api import access
 from app.api.arguments import IdempotencyKey, VariableInput, collect, given, name_id
 from app.api.context import Info, make_id
 from app.api.nodes import Node, refer
+from app.api.sources import ValueOrigin
 from app.api.user_errors import UserError
 from app.model import containers as model
 from app.model.access import Capability
 from app.model.containers import InstanceState
 from app.model.restorable import Obstacle, find_obstacle
+from app.model.sources import INSTANCE_VALUES
 from app.queries import containers as containers_queries
 from app.queries import doubts as doubts_queries
 from app.queries import engines as engines_queries
@@ -81,6 +83,11 @@ class Instance(Node):
     scratch: bool = strawberry.field(
         description="It is only for verification: backups are restored into it as a proof."
     )
+    replica: int | None = strawberry.field(
+        description="Which replica of its Compose service it is, 1 to 99,999; 1 where it was found "
+        "without Compose, null where it was made through the API. One that was made anew is the "
+        "same instance again."
+    )
     created_at: datetime = strawberry.field(description="When it was created.")
     record: strawberry.Private[model.Instance]
 
@@ -96,9 +103,16 @@ class Instance(Node):
             engine_container=record.engine_container,
             user=record.user,
             scratch=record.scratch,
+            replica=record.replica,
             created_at=record.created_at,
             record=record,
         )
+
+    @strawberry.field(
+        description="Where its values come from: `hostname`, `folder`, `user` and `variables`."
+    )
+    def sources(self) -> list[ValueOrigin]:
+        return ValueOrigin.list_of(INSTANCE_VALUES, self.record.sources)
 
     @strawberry.field(
         description="The container that it is a copy of.",

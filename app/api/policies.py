@@ -11,6 +11,7 @@ from app.api.context import Info
 from app.api.integrations import Integration
 from app.api.retention import Retention, RetentionInput, read_retention
 from app.api.scalars import BigInt
+from app.api.sources import ValueOrigin
 from app.api.user_errors import UserError
 from app.api.verification_plans import (
     VerificationPlan,
@@ -21,6 +22,7 @@ from app.errors import InvalidInput
 from app.model import policies as model
 from app.model.access import Capability
 from app.model.schedules import DEFAULT_NEXT_RUNS, InstanceSelection, check_next_runs
+from app.model.sources import POLICY_VALUES
 from app.queries import integrations as integrations_queries
 from app.queries import schedules as schedules_queries
 from app.service import policies as service
@@ -140,6 +142,14 @@ class BackupPolicy:
             updated_at=record.updated_at,
             record=record,
         )
+
+    @strawberry.field(
+        description="Where each value comes from, by names such as `backup.cron`. A policy is a "
+        "whole: all of one that was set by `configureBackups` is of the `API`, and labels do not "
+        "count until it is given back to them by `updateContainer(followLabels: true)`."
+    )
+    def sources(self) -> list[ValueOrigin]:
+        return ValueOrigin.list_of(POLICY_VALUES, self.record.sources)
 
     @strawberry.field(description="Where the backups are kept.")
     async def integration(self, info: Info) -> Integration:

@@ -8,6 +8,8 @@ import strawberry
 from graphql import GraphQLError
 from strawberry.types.scalar import ScalarDefinition
 
+from app.model.durations import parse_duration
+
 BigInt = NewType("BigInt", int)
 LARGEST = 2**53 - 1
 
@@ -15,15 +17,6 @@ _DIGITS = re.compile(r"-?[0-9]{1,16}")
 _RFC_3339 = re.compile(
     r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})[Tt](?P<time>[0-9]{2}:[0-9]{2}:[0-9]{2})"
     r"(?:\.(?P<fraction>[0-9]{1,9}))?(?P<offset>[Zz]|[+-][0-9]{2}:[0-9]{2})"
-)
-_ISO_DURATION = re.compile(
-    r"P(?:(?P<years>[0-9]{1,4})Y)?(?:(?P<weeks>[0-9]{1,5})W)?(?:(?P<days>[0-9]{1,6})D)?"
-    r"(?:T(?=[0-9])(?:(?P<hours>[0-9]{1,8})H)?(?:(?P<minutes>[0-9]{1,9})M)?"
-    r"(?:(?P<seconds>[0-9]{1,11}(?:\.[0-9]{1,6})?)S)?)?"
-)
-_SHORT_DURATION = re.compile(
-    r"(?:(?P<weeks>[0-9]{1,5})w)?(?:(?P<days>[0-9]{1,6})d)?(?:(?P<hours>[0-9]{1,8})h)?"
-    r"(?:(?P<minutes>[0-9]{1,9})m)?(?:(?P<seconds>[0-9]{1,11})s)?"
 )
 _SECOND = timedelta(seconds=1)
 
@@ -82,24 +75,10 @@ def write_duration(value: object) -> str:
 
 def read_duration(value: object) -> timedelta:
     """ISO 8601 without months (a year is 365 days), or `365d`, `1h30m`."""
-    match = None
-    if isinstance(value, str) and value not in {"", "P"}:
-        match = _ISO_DURATION.fullmatch(value) or _SHORT_DURATION.fullmatch(value)
-    if match is None:
-        raise _refuse("A Duration is ISO 8601 like P1DT2H or PT90S, or short like 365d or 1h30m.")
-    parts = {unit: amount for unit, amount in match.groupdict().items() if amount is not None}
-    seconds, _, fraction = parts.pop("seconds", "0").partition(".")
-    days = int(parts.pop("years", 0)) * 365 + int(parts.pop("days", 0))
-    amounts = {unit: int(amount) for unit, amount in parts.items()}
     try:
-        return timedelta(
-            days=days,
-            seconds=int(seconds),
-            microseconds=int(fraction.ljust(6, "0")) if fraction else 0,
-            **amounts,
-        )
-    except OverflowError:
-        raise _refuse("The Duration is too long.") from None
+        return parse_duration(value if isinstance(value, str) else "")
+    except ValueError as error:
+        raise _refuse(str(error)) from None
 
 
 def _refuse(message: str) -> GraphQLError:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +15,7 @@ import orjson
 from app.errors import ExecutorUnavailable
 from app.executor.wires import Wire, open_tcp, open_tls, open_unix
 from app.model.containers import InstanceState
+from app.model.discovery import EngineContainer, name_state
 from app.model.engines import EngineAccess, EngineTls
 
 TIMEOUT = 30.0
@@ -22,6 +23,19 @@ _FRAME_HEADER = 8
 _MOST_OF_A_MESSAGE = 300
 _MOST_OF_A_VERSION = 60
 _BAD = 400
+_SILENCE = 600.0
+"""Seconds without an event after which it is asked anew: the connection may be dead."""
+_NO_CHANGES = {"attach", "detach", "exec_create", "exec_detach", "exec_die", "exec_died"} | {
+    "exec_start",
+    "exec",
+    "export",
+    "health_status",
+    "resize",
+    "top",
+    "cleanup",
+    "sync",
+    "init",
+}
 STDOUT = 1
 STDERR = 2
 NOT_FOUND = 404
@@ -101,6 +115,34 @@ class Engine:
         is_up = state.get("Running") and not state.get("Restarting")
         return InstanceState.RUNNING if is_up else InstanceState.STOPPED
 
+    async def list_labelled(self, label: str) -> list[EngineContainer]:
+        filters = quote(orjson.dumps({"label": [label]}))
+        listed = await self.ask("GET", f"/containers/json?all=1&filters={filters}")
+        try:
+            return [_read_container(one) for one in listed or ()]
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise ExecutorUnavailable("What answers there is no container engine.") from error
+
+    async def changes(self, label: str) -> AsyncGenerator[None]:
+        filters = quote(orjson.dumps({"type": ["container"], "label": [label]}))
+        path = await self._versioned(f"/events?filters={filters}")
+        patience = httpx.Timeout(self._timeout, read=_SILENCE)
+        try:
+            async with (
+                self._open_client() as client,
+                client.stream("GET", path, timeout=patience) as answer,
+            ):
+                if answer.status_code >= _BAD:
+                    raise EngineRefused(answer.status_code, _read_message(await answer.aread()))
+                yield
+                async for line in answer.aiter_lines():
+                    if _is_change(line):
+                        yield
+        except httpx.ReadTimeout:
+            return
+        except (httpx.HTTPError, OSError) as error:
+            raise _unreachable(error) from error
+
     async def _versioned(self, path: str) -> str:
         if self._version is None:
             self._version = str((await self.version()).get("ApiVersion", "1.41"))
@@ -162,6 +204,33 @@ class Engine:
         if self._tls is not None:
             return await open_tls(address.host, address.port, self._tls)
         return await open_tcp(address.host, address.port)
+
+
+def _read_container(listed: Mapping[str, Any]) -> EngineContainer:
+    names = listed.get("Names") or [str(listed["Id"])[:12]]
+    labels = listed.get("Labels") or {}
+    return EngineContainer(
+        id=str(listed["Id"]),
+        # A container that others link to has more names, with slashes in them.
+        name=min((str(name).lstrip("/") for name in names), key=lambda name: ("/" in name, name)),
+        state=name_state(str(listed.get("State", "")).lower()),
+        created=_read_created(listed.get("Created", 0)),
+        labels={str(name): str(value) for name, value in labels.items()},
+    )
+
+
+def _read_created(created: object) -> int:
+    return created if isinstance(created, int) else 0
+
+
+def _is_change(line: str) -> bool:
+    """Whether an event tells of a container that changed, and not of a command in it."""
+    try:
+        event = orjson.loads(line)
+        action = str(event.get("Action") or event.get("status") or "")
+    except (orjson.JSONDecodeError, AttributeError):
+        return bool(line.strip())
+    return action.partition(":")[0] not in _NO_CHANGES
 
 
 def _unreachable(error: Exception) -> ExecutorUnavailable:

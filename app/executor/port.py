@@ -1,10 +1,11 @@
 """What a transfer needs from a place where commands run; each executor keeps it."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from app.model.containers import InstanceState
+from app.model.discovery import EngineContainer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,4 +101,15 @@ class ContainerHost(Protocol):
 
     async def state_of(self, container: str) -> InstanceState:
         """RUNNING, PAUSED, STOPPED or GONE. Raises ExecutorUnavailable."""
+        ...
+
+    async def list_labelled(self, label: str) -> Sequence[EngineContainer]:
+        """All containers with the label, those that do not run too. Raises ExecutorUnavailable."""
+        ...
+
+    def changes(self, label: str) -> AsyncGenerator[None]:
+        """Comes once when it listens, and each time something changed with such containers.
+
+        Ends when the engine ends it. Raises ExecutorUnavailable.
+        """
         ...

@@ -9,6 +9,7 @@ from typing import Final
 from uuid import UUID
 
 from app.errors import InvalidInput
+from app.model.sources import Sources
 from app.model.texts import (
     check_hostname,
     check_identifier,
@@ -58,6 +59,12 @@ class Container:
     created_at: datetime
     goes_at: datetime | None = None
     """When the objects of one in deletion begin to go; until then it can be brought back."""
+    found_engine_id: UUID | None = None
+    """The engine on which it was found by its labels; None: it was made through the API."""
+    found_project: str | None = None
+    found_service: str | None = None
+    """Of Compose; None where it was found without."""
+    sources: Sources = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +86,9 @@ class Instance:
     """What the engine calls it: a name, or an id."""
     user: str | None = None
     """As whom commands run there; None: as the image says."""
+    replica: int | None = None
+    """Which one of its service, where it was found by labels."""
+    sources: Sources = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +97,10 @@ class NewContainer:
     name: str
     stateful: bool
     labels: Mapping[str, str]
+    found_engine_id: UUID | None = None
+    found_project: str | None = None
+    found_service: str | None = None
+    sources: Sources = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +121,8 @@ class NewInstance:
     engine_id: UUID | None = None
     engine_container: str | None = None
     user: str | None = None
+    replica: int | None = None
+    sources: Sources = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,10 +218,16 @@ def check_engine_container(new: NewInstance) -> None:
         )
     if new.host is not None:
         raise InvalidInput("The host is that of the engine; leave it out.", path=("host",))
-    if new.user is not None and not _USER.fullmatch(new.user):
-        raise InvalidInput("The user is a name or number, or user:group.", path=("user",))
+    if new.user is not None:
+        check_user(new.user)
     if new.folder is not None:
         check_working_folder(new.folder)
+
+
+def check_user(user: str) -> None:
+    """As whom commands run in a container. Raises InvalidInput."""
+    if not _USER.fullmatch(user):
+        raise InvalidInput("The user is a name or number, or user:group.", path=("user",))
 
 
 def check_working_folder(folder: str) -> None:

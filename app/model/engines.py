@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from app.errors import ExecutorNotAllowed, InvalidInput
+from app.model.labels import Problem
 from app.model.texts import check_hostname, check_line, check_name
 
 LONGEST_ADDRESS: Final = 300
@@ -47,6 +48,8 @@ class EngineRecord:
     unreachable_since: datetime | None
     checked_at: datetime | None
     created_at: datetime
+    problems: tuple[Problem, ...]
+    """What was wrong with labels there at the last look."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

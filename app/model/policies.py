@@ -8,6 +8,7 @@ from uuid import UUID
 from app.errors import InvalidInput
 from app.model.retention import Retention, check_retention
 from app.model.schedules import InstanceSelection, Schedule, check_schedule
+from app.model.sources import Sources
 from app.model.texts import check_command
 from app.model.verifications import VerificationPlan, check_verification_plan
 
@@ -45,6 +46,7 @@ class BackupPolicy:
     retention: Retention
     verification: VerificationPlan | None
     updated_at: datetime
+    sources: Sources = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,8 +8,10 @@ import asyncpg
 
 from app.model.containers import Container, ContainerFilter, ContainerState, NewContainer
 from app.model.paging import Page, Slice, Window, cut_slice, open_window
+from app.model.sources import Sources
 from app.postgres.pool import Connection
 from app.postgres.statements import load
+from app.queries.sources import read_sources
 
 _QUERIES = load("containers")
 _THERE = (ContainerState.LIVE, ContainerState.DELETING)
@@ -51,7 +53,7 @@ async def by_ids(
     connection: Connection, hub_id: UUID, ids: Collection[UUID]
 ) -> dict[UUID, Container]:
     rows = await connection.fetch(_QUERIES["by_ids"], hub_id, list(ids))
-    return {row["id"]: _read(row) for row in rows}
+    return {row["id"]: read(row) for row in rows}
 
 
 async def page(
@@ -65,7 +67,7 @@ async def page(
         *_filter(filter),
         window.limit,
     )
-    return cut_slice([_read(row) for row in rows], page)
+    return cut_slice([read(row) for row in rows], page)
 
 
 async def count(connection: Connection, hub_id: UUID, filter: ContainerFilter) -> int:
@@ -82,14 +84,33 @@ async def create(connection: Connection, hub_id: UUID, new: NewContainer) -> Con
         new.name,
         new.stateful,
         dict(new.labels),
+        new.found_engine_id,
+        new.found_project,
+        new.found_service,
+        dict(new.sources),
     )
 
 
 async def update(
-    connection: Connection, hub_id: UUID, id: UUID, *, name: str, labels: Mapping[str, str]
+    connection: Connection,
+    hub_id: UUID,
+    id: UUID,
+    *,
+    name: str,
+    labels: Mapping[str, str],
+    sources: Sources,
 ) -> Container | None:
     """None unless it is LIVE."""
-    return await _one(connection, "update", hub_id, id, name, dict(labels))
+    return await _one(connection, "update", hub_id, id, name, dict(labels), dict(sources))
+
+
+async def set_sources(connection: Connection, hub_id: UUID, id: UUID, sources: Sources) -> None:
+    await connection.execute(_QUERIES["set_sources"], hub_id, id, dict(sources))
+
+
+async def follow_labels(connection: Connection, hub_id: UUID, id: UUID) -> None:
+    """Its policy and instances are those of labels, and its engine is looked at again."""
+    await connection.execute(_QUERIES["follow_labels"], hub_id, id)
 
 
 async def begin_deletion(
@@ -122,7 +143,7 @@ def _bounds(window: Window) -> tuple[datetime, UUID, datetime, UUID]:
 
 async def _one(connection: Connection, name: str, *arguments: object) -> Container | None:
     row = await connection.fetchrow(_QUERIES[name], *arguments)
-    return None if row is None else _read(row)
+    return None if row is None else read(row)
 
 
 def _filter(filter: ContainerFilter) -> tuple[str | None, bool | None, list[str]]:
@@ -130,7 +151,7 @@ def _filter(filter: ContainerFilter) -> tuple[str | None, bool | None, list[str]
     return filter.identifier, filter.stateful, list(states)
 
 
-def _read(row: asyncpg.Record) -> Container:
+def read(row: asyncpg.Record) -> Container:
     return Container(
         id=row["id"],
         hub_id=row["hub_id"],
@@ -142,4 +163,8 @@ def _read(row: asyncpg.Record) -> Container:
         deleting_since=row["deleting_since"],
         goes_at=row["goes_at"],
         created_at=row["created_at"],
+        found_engine_id=row["found_engine_id"],
+        found_project=row["found_project"],
+        found_service=row["found_service"],
+        sources=read_sources(row),
     )

@@ -1,7 +1,7 @@
 """Statements about container engines."""
 
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
@@ -9,6 +9,7 @@ import asyncpg
 
 from app.model.containers import InstanceState
 from app.model.engines import EngineRecord, EngineState, NewEngine
+from app.model.labels import Problem
 from app.model.paging import Page, Slice, cut_slice, open_window
 from app.postgres.pool import Connection
 from app.postgres.statements import load
@@ -23,6 +24,8 @@ class SealedEngine:
 
     engine: EngineRecord
     sealed_key: bytes | None = field(repr=False)
+    changes: int
+    """How often it had said, until now, that something changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,12 +131,12 @@ async def take_due(
 ) -> list[SealedEngine]:
     """Engines to look at from these places, which nobody else takes now."""
     rows = await connection.fetch(_WORKERS["take_due"], limit, list(places))
-    return [SealedEngine(engine=_read(row), sealed_key=row["sealed_key"]) for row in rows]
+    return [_read_sealed(row) for row in rows]
 
 
 async def access(connection: Connection, id: UUID) -> SealedEngine | None:
     row = await connection.fetchrow(_WORKERS["access"], id)
-    return None if row is None else SealedEngine(engine=_read(row), sealed_key=row["sealed_key"])
+    return None if row is None else _read_sealed(row)
 
 
 async def leave(
@@ -144,14 +147,53 @@ async def leave(
     return found is not None
 
 
-async def answered(connection: Connection, id: UUID, version: str, again_in: timedelta) -> None:
-    await connection.execute(_WORKERS["answered"], id, version, again_in)
+async def answered(
+    connection: Connection,
+    id: UUID,
+    version: str,
+    *,
+    problems: Iterable[Problem],
+    changes: int,
+    again_in: timedelta,
+) -> None:
+    """Look again then, or at once where it said meanwhile that something changed."""
+    written = [asdict(problem) for problem in problems]
+    await connection.execute(_WORKERS["answered"], id, version, again_in, changes, written)
 
 
 async def failed(
-    connection: Connection, id: UUID, *, code: str, message: str, again_in: timedelta
+    connection: Connection, id: UUID, *, code: str, message: str, changes: int, again_in: timedelta
 ) -> None:
-    await connection.execute(_WORKERS["failed"], id, code, message, again_in)
+    """Look again then, or at once where it said meanwhile that something changed."""
+    await connection.execute(_WORKERS["failed"], id, code, message, again_in, changes)
+
+
+async def take_watches(
+    connection: Connection,
+    owner: str,
+    places: Collection[str],
+    *,
+    but: Collection[UUID],
+    limit: int,
+    lease: timedelta,
+) -> dict[UUID, UUID]:
+    """Engines, with their hubs, whose events this worker reads from now on."""
+    rows = await connection.fetch(
+        _WORKERS["take_watches"], owner, list(places), limit, lease, list(but)
+    )
+    return {row["id"]: row["hub_id"] for row in rows}
+
+
+async def give_back_watches(
+    connection: Connection, owner: str, ids: Collection[UUID] | None
+) -> None:
+    """None: all that it has."""
+    wanted = None if ids is None else list(ids)
+    await connection.execute(_WORKERS["give_back_watches"], owner, wanted)
+
+
+async def changed(connection: Connection, id: UUID) -> None:
+    await connection.execute(_WORKERS["changed"], id)
 
 
 async def instances(connection: Connection, id: UUID, limit: int) -> list[EngineInstance]:
@@ -184,4 +226,9 @@ def _read(row: asyncpg.Record) -> EngineRecord:
         unreachable_since=row["unreachable_since"],
         checked_at=row["checked_at"],
         created_at=row["created_at"],
+        problems=tuple(Problem(**problem) for problem in row["problems"]),
     )
+
+
+def _read_sealed(row: asyncpg.Record) -> SealedEngine:
+    return SealedEngine(engine=_read(row), sealed_key=row["sealed_key"], changes=row["changes"])

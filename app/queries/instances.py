@@ -9,8 +9,10 @@ import asyncpg
 from app.model.containers import Instance, InstanceFilter, InstanceState, NewInstance
 from app.model.paging import Page, Slice, Window, cut_slice, open_window
 from app.model.runs import OpenRun, RunKind
+from app.model.sources import Sources
 from app.postgres.pool import Connection
 from app.postgres.statements import load
+from app.queries.sources import read_sources
 
 _QUERIES = load("instances")
 
@@ -35,7 +37,7 @@ async def by_ids(
 ) -> dict[UUID, Instance]:
     """Also those that were removed."""
     rows = await connection.fetch(_QUERIES["by_ids"], hub_id, list(ids))
-    return {row["id"]: _read(row) for row in rows}
+    return {row["id"]: read(row) for row in rows}
 
 
 async def running(
@@ -43,7 +45,7 @@ async def running(
 ) -> list[Instance]:
     """Those of a container on which a command can run, oldest first."""
     rows = await connection.fetch(_QUERIES["running"], hub_id, container_id, limit)
-    return [_read(row) for row in rows]
+    return [read(row) for row in rows]
 
 
 async def page(
@@ -58,7 +60,7 @@ async def page(
         *_filter(filter),
         window.limit,
     )
-    return cut_slice([_read(row) for row in rows], page)
+    return cut_slice([read(row) for row in rows], page)
 
 
 async def count(connection: Connection, hub_id: UUID, filter: InstanceFilter) -> int:
@@ -86,7 +88,7 @@ async def pages(
     )
     found: dict[UUID, list[Instance]] = {id: [] for id in container_ids}
     for row in rows:
-        found[row["container_id"]].append(_read(row))
+        found[row["container_id"]].append(read(row))
     return {id: cut_slice(of_one, page) for id, of_one in found.items()}
 
 
@@ -124,6 +126,8 @@ async def create(
         new.engine_id,
         new.engine_container,
         new.user,
+        new.replica,
+        dict(new.sources),
     )
 
 
@@ -136,10 +140,19 @@ async def update(
     variable_names: Sequence[str] | None,
     sealed_variables: bytes | None,
     state: InstanceState | None,
+    sources: Sources,
 ) -> Instance | None:
     """None keeps what is there. Returns None where it is being deleted."""
     return await _one(
-        connection, "update", hub_id, id, folder, variable_names, sealed_variables, state
+        connection,
+        "update",
+        hub_id,
+        id,
+        folder,
+        variable_names,
+        sealed_variables,
+        state,
+        dict(sources),
     )
 
 
@@ -181,7 +194,7 @@ def _bounds(window: Window) -> tuple[datetime, UUID, datetime, UUID]:
 
 async def _one(connection: Connection, name: str, *arguments: object) -> Instance | None:
     row = await connection.fetchrow(_QUERIES[name], *arguments)
-    return None if row is None else _read(row)
+    return None if row is None else read(row)
 
 
 def _filter(
@@ -191,7 +204,7 @@ def _filter(
     return filter.hostname, states, filter.scratch
 
 
-def _read(row: asyncpg.Record) -> Instance:
+def read(row: asyncpg.Record) -> Instance:
     return Instance(
         id=row["id"],
         hub_id=row["hub_id"],
@@ -208,4 +221,6 @@ def _read(row: asyncpg.Record) -> Instance:
         scratch=row["scratch"],
         created_at=row["created_at"],
         removed_at=row["removed_at"],
+        replica=row["replica"],
+        sources=read_sources(row),
     )

@@ -8,9 +8,11 @@ import asyncpg
 from app.model.policies import BackupPolicy, NewPolicy
 from app.model.retention import Retention
 from app.model.schedules import InstanceSelection, Schedule
+from app.model.sources import Sources
 from app.model.verifications import VerificationLevel, VerificationPlan
 from app.postgres.pool import Connection
 from app.postgres.statements import load
+from app.queries.sources import read_sources
 
 _QUERIES = load("policies")
 
@@ -24,9 +26,9 @@ async def by_containers(
 
 
 async def put(
-    connection: Connection, hub_id: UUID, container_id: UUID, new: NewPolicy
+    connection: Connection, hub_id: UUID, container_id: UUID, new: NewPolicy, sources: Sources
 ) -> BackupPolicy:
-    """Replace the whole policy."""
+    """Replace the whole policy; without sources it is the API's."""
     retention, plan = new.retention, new.verification
     row = await connection.fetchrow(
         _QUERIES["put"],
@@ -57,6 +59,7 @@ async def put(
         plan and plan.every,
         plan is not None and plan.after_each,
         plan and plan.check,
+        dict(sources),
     )
     assert row is not None
     return _read(row)
@@ -95,6 +98,7 @@ def _read(row: asyncpg.Record) -> BackupPolicy:
         ),
         verification=_read_plan(row),
         updated_at=row["updated_at"],
+        sources=read_sources(row),
     )
 
 

@@ -14,6 +14,7 @@ from app.model.containers import (
     check_labels,
 )
 from app.model.schedules import MOST_JITTER
+from app.model.sources import forget_api, set_by_api
 from app.model.steps import PassStep, Step, pass_step
 from app.model.texts import check_name
 from app.postgres.listen import notify
@@ -63,9 +64,12 @@ async def update_container(
     id: UUID,
     name: str | None = None,
     labels: Mapping[str, str] | None = None,
+    follow_labels: bool = False,
     idempotency_key: str | None = None,
 ) -> Container:
     """Change what is given; None keeps. Labels are replaced as a whole.
+
+    `follow_labels`: what was set through the API before is given back to the engine's labels.
 
     Raises NotPermitted, NotFound, InvalidInput, InvalidState (CONTAINER_DELETING).
     """
@@ -78,7 +82,7 @@ async def update_container(
         "id": str(id),
         "name": name,
         "labels": None if labels is None else dict(labels),
-    }
+    } | ({"followLabels": True} if follow_labels else {})
     call = (principal, "updateContainer", idempotency_key)
     async with database.transaction(principal.hub_id) as connection:
         if await claim(connection, *call, arguments) is not None:
@@ -86,14 +90,26 @@ async def update_container(
         before = await containers.lock(connection, principal.hub_id, id)
         require_live(before, path=("id",))
         assert before is not None
+        if follow_labels and before.found_engine_id is None:
+            raise InvalidInput(
+                "The container was made through the API: no labels of an engine speak of it.",
+                path=("followLabels",),
+            )
         container = await containers.update(
             connection,
             principal.hub_id,
             id,
             name=before.name if name is None else name,
             labels=before.labels if labels is None else labels,
+            sources=set_by_api(
+                forget_api(before.sources) if follow_labels else before.sources,
+                [name for name, value in (("name", name), ("labels", labels)) if value is not None],
+            ),
         )
         assert container is not None
+        if follow_labels:
+            await containers.follow_labels(connection, principal.hub_id, id)
+            await notify(connection, ["duty:engines"])
         await keep(connection, *call, {"id": str(id)})
         return container
 

@@ -1,6 +1,6 @@
 """Engines: made known, given new certificates, looked at by workers, taken away when unused."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
@@ -19,6 +19,7 @@ from app.model.engines import (
     check_engine,
     parse_address,
 )
+from app.model.labels import Problem
 from app.model.texts import check_name
 from app.postgres.listen import notify
 from app.postgres.pool import Connection, Database
@@ -30,6 +31,8 @@ from app.service.secrets import Sealer, open_engine_key, seal_engine_key
 LOOKED_AT_AFTER: Final = timedelta(seconds=15)
 LEFT_FOR: Final = timedelta(seconds=2)
 REMEMBERED_FOR: Final = timedelta(minutes=1)
+WATCHED_FOR: Final = timedelta(seconds=15)
+"""A worker that is gone leaves an engine's events to others after so long."""
 MOST_INSTANCES: Final = 1_000
 
 
@@ -65,7 +68,7 @@ async def create_engine(
         sealed = None if new.key is None else seal_engine_key(sealer, id, new.key)
         engine = await engines.create(connection, principal.hub_id, id, wanted, sealed_key=sealed)
         await keep(connection, *call, {"id": str(id)})
-        await notify(connection, ["duty:engines"])
+        await notify(connection, ["duty:engines", "duty:watches"])
         return engine
 
 
@@ -109,7 +112,7 @@ async def update_engine(
             sealed_key=None if tls.key is None else seal_engine_key(sealer, id, tls.key),
         )
         await keep(connection, *call, {"id": str(id)})
-        await notify(connection, ["duty:engines"])
+        await notify(connection, ["duty:engines", "duty:watches"])
         return engine
 
 
@@ -173,6 +176,8 @@ class DueEngine:
 
     engine: EngineRecord
     instances: Collection[EngineInstance]
+    changes: int
+    """How often it had said, until now, that something changed."""
 
 
 async def take_due(database: Database, limit: int, places: Collection[str]) -> list[DueEngine]:
@@ -180,6 +185,7 @@ async def take_due(database: Database, limit: int, places: Collection[str]) -> l
         return [
             DueEngine(
                 engine=due.engine,
+                changes=due.changes,
                 instances=await engines.instances(connection, due.engine.id, MOST_INSTANCES),
             )
             for due in await engines.take_due(connection, limit, places)
@@ -212,11 +218,22 @@ async def leave(database: Database, due: DueEngine) -> bool:
 
 
 async def answered(
-    database: Database, due: DueEngine, version: str, seen: Mapping[UUID, InstanceState]
+    database: Database,
+    due: DueEngine,
+    version: str,
+    seen: Mapping[UUID, InstanceState],
+    problems: Iterable[Problem] = (),
 ) -> None:
     """It works, and its containers were seen so."""
     async with database.transaction(None) as connection:
-        await engines.answered(connection, due.engine.id, version, LOOKED_AT_AFTER)
+        await engines.answered(
+            connection,
+            due.engine.id,
+            version,
+            problems=problems,
+            changes=due.changes,
+            again_in=LOOKED_AT_AFTER,
+        )
         for instance in due.instances:
             state = seen.get(instance.id, instance.state)
             if state is not instance.state:
@@ -230,5 +247,31 @@ async def failed(database: Database, due: DueEngine, error: GatewayError) -> Non
             due.engine.id,
             code=error.code,
             message=error.message,
+            changes=due.changes,
             again_in=LOOKED_AT_AFTER,
         )
+
+
+async def take_watches(
+    database: Database, owner: str, places: Collection[str], *, but: Collection[UUID], limit: int
+) -> dict[UUID, UUID]:
+    """Engines, with their hubs, whose events this worker reads until it is asked again."""
+    async with database.transaction(None) as connection:
+        return await engines.take_watches(
+            connection, owner, places, but=but, limit=limit, lease=WATCHED_FOR
+        )
+
+
+async def give_back_watches(
+    database: Database, owner: str, ids: Collection[UUID] | None = None
+) -> None:
+    """Others may read their events; None: of all that it has."""
+    async with database.transaction(None) as connection:
+        await engines.give_back_watches(connection, owner, ids)
+
+
+async def changed(database: Database, engine_id: UUID) -> None:
+    """Something changed there, or may have: have a look at once."""
+    async with database.transaction(None) as connection:
+        await engines.changed(connection, engine_id)
+        await notify(connection, ["duty:engines"])

@@ -19,6 +19,7 @@ from app.model.containers import (
     check_variables,
     check_working_folder,
 )
+from app.model.sources import set_by_api
 from app.postgres.listen import notify
 from app.postgres.pool import Connection, Database
 from app.queries import containers, doubts, instances
@@ -134,6 +135,14 @@ async def update_instance(
             variable_names=None if variables is None else sorted(variables),
             sealed_variables=seal_variables(sealer, id, variables or {}),
             state=state,
+            sources=set_by_api(
+                before.sources,
+                [
+                    value
+                    for value, given in (("folder", folder), ("variables", variables))
+                    if given is not None
+                ],
+            ),
         )
         if instance is None:
             raise InvalidState(

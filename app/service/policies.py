@@ -12,6 +12,7 @@ from app.model.integrations import Integration, IntegrationState
 from app.model.policies import BackupPolicy, NewPolicy, check_policy
 from app.model.schedules import MOST_JITTER
 from app.model.shell_syntax import find_syntax_error
+from app.model.sources import set_by_api
 from app.postgres.pool import Connection, Database
 from app.queries import containers, instances, integrations, policies
 from app.service.containers import require_live
@@ -56,6 +57,9 @@ async def configure_backups(
             before = await _get(connection, principal, container_id)
             configured, warnings = await _put(connection, container, policy)
             await set_schedule(connection, configured, before=before, most_jitter=most_jitter)
+        if container.sources:
+            sources = set_by_api(container.sources, ["backupPolicy"])
+            await containers.set_sources(connection, principal.hub_id, container_id, sources)
         await keep(connection, *call, {"warnings": warnings})
         return configured, warnings
 
@@ -79,7 +83,7 @@ async def _put(
             code="INTEGRATION_DELETED",
             path=path,
         )
-    policy = await policies.put(connection, container.hub_id, container.id, new)
+    policy = await policies.put(connection, container.hub_id, container.id, new, {})
     return policy, await _warn(connection, container, new, integration)
 
 

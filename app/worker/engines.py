@@ -1,4 +1,4 @@
-"""Looks at container engines: whether they answer, and how the instances' containers are."""
+"""Looks at container engines: whether they answer, what containers they have, how those are."""
 
 import asyncio
 from uuid import UUID
@@ -9,7 +9,10 @@ from app.defects import mask
 from app.errors import DatabaseUnavailable, ExecutorNotAllowed, GatewayError
 from app.executor.port import ContainerHost
 from app.model.containers import InstanceState
+from app.model.discovery import MOST_PROBLEMS, find
+from app.model.labels import MARK
 from app.service import engines
+from app.service.discovery import resync
 from app.service.engines import DueEngine
 from app.worker.parts import Parts
 
@@ -34,6 +37,10 @@ async def _look(parts: Parts, due: DueEngine) -> None:
             host = await parts.engine_of(due.engine.hub_id, due.engine.id)
             version = await host.describe()
             seen = await _see(host, due)
+            found, problems = find(await host.list_labelled(MARK))
+            problems += await resync(
+                parts.database, due.engine, found, most_jitter=parts.times.schedule_jitter
+            )
         except ExecutorNotAllowed as error:
             # Another worker may be allowed to reach what is bound to no host.
             if due.engine.host is not None or not await engines.leave(parts.database, due):
@@ -44,7 +51,7 @@ async def _look(parts: Parts, due: DueEngine) -> None:
         except Exception as cause:  # noqa: BLE001 - a defect is told like any other failure
             await engines.failed(parts.database, due, mask(cause, engine=identifier))
         else:
-            await engines.answered(parts.database, due, version, seen)
+            await engines.answered(parts.database, due, version, seen, problems[:MOST_PROBLEMS])
     except DatabaseUnavailable:
         log.warning("what an engine said could not be recorded", engine=identifier)
 

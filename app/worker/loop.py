@@ -15,6 +15,7 @@ from app.service import presence
 from app.service.runs import ServedElsewhere
 from app.worker import (
     adopt,
+    engine_events,
     engines,
     ownership,
     probe,
@@ -104,6 +105,7 @@ class Worker:
                     runs.create_task(self._duty("duty:webhooks", webhooks.carry_out_due)),
                     runs.create_task(self._duty("duty:reconciles", reconcile.carry_out_due)),
                     runs.create_task(self._duty("duty:engines", engines.carry_out_due)),
+                    runs.create_task(engine_events.watch_engines(parts)),
                     runs.create_task(self._duty("duty:recoveries", recover.carry_out_due)),
                     runs.create_task(self._duty("duty:adoptions", adopt.carry_out_due)),
                     runs.create_task(self._duty("duty:verifications", verifications.carry_out_due)),

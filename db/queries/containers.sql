@@ -1,12 +1,14 @@
 -- name: get
 -- One container by id.
-select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at,
+    found_engine_id, found_project, found_service, sources
 from containers
 where hub_id = $1 and id = $2;
 
 -- name: by_ids
 -- Several containers by id.
-select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at,
+    found_engine_id, found_project, found_service, sources
 from containers
 where hub_id = $1 and id = any ($2::uuid[])
 order by id
@@ -14,21 +16,24 @@ limit cardinality($2::uuid[]);
 
 -- name: lock
 -- One container, for a change that nothing else may see half done.
-select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at,
+    found_engine_id, found_project, found_service, sources
 from containers
 where hub_id = $1 and id = $2
 for no key update;
 
 -- name: hold
 -- One container that must stay as it is until the transaction ends.
-select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at,
+    found_engine_id, found_project, found_service, sources
 from containers
 where hub_id = $1 and id = $2
 for share;
 
 -- name: hold_identifier
 -- The container of an identifier, which must stay as it is until the transaction ends.
-select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at,
+    found_engine_id, found_project, found_service, sources
 from containers
 where hub_id = $1 and identifier = $2 and state <> 'DELETED'
 limit 1
@@ -36,31 +41,61 @@ for share;
 
 -- name: create
 -- A new container; no row where the identifier is taken.
-insert into containers (hub_id, identifier, name, stateful, labels)
-values ($1, $2, $3, $4, $5)
+insert into containers (
+    hub_id, identifier, name, stateful, labels, found_engine_id, found_project, found_service, sources
+)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 on conflict (hub_id, identifier) where state <> 'DELETED' do nothing
-returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at;
+returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at,
+    found_engine_id, found_project, found_service, sources;
 
 -- name: update
 -- Another name, other labels.
 update containers
-set name = $3, labels = $4
+set name = $3, labels = $4, sources = $5
 where hub_id = $1 and id = $2 and state = 'LIVE'
-returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at;
+returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at,
+    found_engine_id, found_project, found_service, sources;
+
+-- name: set_sources
+-- Where the values of a container that was found come from.
+update containers
+set sources = $3
+where hub_id = $1 and id = $2 and sources <> $3;
+
+-- name: follow_labels
+-- The policy and instances of a container that was found follow labels again, as soon as its engine was looked at.
+with policy as (
+    update backup_policies
+    set sources = '{"enabled": "DEFAULT"}'
+    where hub_id = $1 and container_id = $2 and sources = '{}'
+),
+
+replicas as (
+    update instances
+    set sources = sources - array['folder']
+    where hub_id = $1 and container_id = $2 and replica is not null and sources ->> 'folder' = 'API'
+)
+
+update engines
+set check_at = now(), changes = changes + 1
+where hub_id = $1 and id = (select found_engine_id from containers where hub_id = $1 and id = $2);
 
 -- name: begin_deletion
 -- The container goes; what belongs to it goes by statements of its own.
 update containers
 set deleting_since = now(), goes_at = now() + $3::interval, state = 'DELETING'
 where hub_id = $1 and id = $2 and state = 'LIVE'
-returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at;
+returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at,
+    found_engine_id, found_project, found_service, sources;
 
 -- name: end_deletion
 -- The container stays after all; no row where its time has come.
 update containers
 set deleting_since = null, goes_at = null, state = 'LIVE'
 where hub_id = $1 and id = $2 and state = 'DELETING' and goes_at > now()
-returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at;
+returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at,
+    found_engine_id, found_project, found_service, sources;
 
 -- name: live
 -- Containers of a hub that are not going yet.
@@ -87,7 +122,8 @@ returning id;
 
 -- name: page_down
 -- A page of a list, newest first, between two places that are not in it.
-select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at,
+    found_engine_id, found_project, found_service, sources
 from containers
 where hub_id = $1
     and (created_at, id) < ($2::timestamptz, $3::uuid)
@@ -100,7 +136,8 @@ limit $9;
 
 -- name: page_up
 -- A page of a list, oldest first, between two places that are not in it.
-select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at,
+    found_engine_id, found_project, found_service, sources
 from containers
 where hub_id = $1
     and (created_at, id) < ($2::timestamptz, $3::uuid)

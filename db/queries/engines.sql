@@ -3,12 +3,12 @@
 insert into engines (hub_id, id, name, address, host, authority, certificate, sealed_key, state)
 values ($1, $2, $3, $4, $5, $6, $7, $8, 'VERIFYING')
 returning id, hub_id, name, address, host, authority, certificate, state, version, error_code, error_message,
-    unreachable_since, checked_at, created_at;
+    unreachable_since, checked_at, created_at, problems;
 
 -- name: by_ids
 -- Several engines by id.
 select id, hub_id, name, address, host, authority, certificate, state, version, error_code, error_message,
-    unreachable_since, checked_at, created_at
+    unreachable_since, checked_at, created_at, problems
 from engines
 where hub_id = $1 and id = any ($2::uuid[])
 order by id
@@ -17,7 +17,7 @@ limit cardinality($2::uuid[]);
 -- name: lock
 -- One engine, that nobody changes meanwhile.
 select id, hub_id, name, address, host, authority, certificate, state, version, error_code, error_message,
-    unreachable_since, checked_at, created_at
+    unreachable_since, checked_at, created_at, problems
 from engines
 where hub_id = $1 and id = $2
 for update;
@@ -25,7 +25,7 @@ for update;
 -- name: hold
 -- One engine that must stay as it is until the transaction ends.
 select id, hub_id, name, address, host, authority, certificate, state, version, error_code, error_message,
-    unreachable_since, checked_at, created_at
+    unreachable_since, checked_at, created_at, problems
 from engines
 where hub_id = $1 and id = $2
 for share;
@@ -41,7 +41,7 @@ set
     check_at = now()
 where hub_id = $1 and id = $2
 returning id, hub_id, name, address, host, authority, certificate, state, version, error_code, error_message,
-    unreachable_since, checked_at, created_at;
+    unreachable_since, checked_at, created_at, problems;
 
 -- name: delete
 -- The engine is gone, and its key.
@@ -49,7 +49,7 @@ update engines
 set state = 'DELETED', sealed_key = null
 where hub_id = $1 and id = $2
 returning id, hub_id, name, address, host, authority, certificate, state, version, error_code, error_message,
-    unreachable_since, checked_at, created_at;
+    unreachable_since, checked_at, created_at, problems;
 
 -- name: count_instances
 -- How many instances are containers there.
@@ -60,7 +60,7 @@ where hub_id = $1 and engine_id = $2 and removed_at is null;
 -- name: page_down
 -- A page of a list, newest first, between two places that are not in it.
 select id, hub_id, name, address, host, authority, certificate, state, version, error_code, error_message,
-    unreachable_since, checked_at, created_at
+    unreachable_since, checked_at, created_at, problems
 from engines
 where hub_id = $1
     and state <> 'DELETED'
@@ -72,7 +72,7 @@ limit $6;
 -- name: page_up
 -- A page of a list, oldest first, between two places that are not in it.
 select id, hub_id, name, address, host, authority, certificate, state, version, error_code, error_message,
-    unreachable_since, checked_at, created_at
+    unreachable_since, checked_at, created_at, problems
 from engines
 where hub_id = $1
     and state <> 'DELETED'

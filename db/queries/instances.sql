@@ -1,14 +1,16 @@
 -- name: get
 -- One instance by id, also one that was removed.
 select id, hub_id, container_id, hostname, state, executor, host, folder, engine_id,
-    engine_container, command_user, variable_names, scratch, created_at, removed_at
+    engine_container, command_user, variable_names, scratch, created_at, removed_at,
+    replica, sources
 from instances
 where hub_id = $1 and id = $2;
 
 -- name: by_ids
 -- Several instances by id, also those that were removed.
 select id, hub_id, container_id, hostname, state, executor, host, folder, engine_id,
-    engine_container, command_user, variable_names, scratch, created_at, removed_at
+    engine_container, command_user, variable_names, scratch, created_at, removed_at,
+    replica, sources
 from instances
 where hub_id = $1 and id = any ($2::uuid[])
 order by id
@@ -17,7 +19,8 @@ limit cardinality($2::uuid[]);
 -- name: lock
 -- One instance, for a change that nothing else may see half done.
 select id, hub_id, container_id, hostname, state, executor, host, folder, engine_id,
-    engine_container, command_user, variable_names, scratch, created_at, removed_at
+    engine_container, command_user, variable_names, scratch, created_at, removed_at,
+    replica, sources
 from instances
 where hub_id = $1 and id = $2
 for no key update;
@@ -25,7 +28,8 @@ for no key update;
 -- name: hold
 -- One instance that must stay as it is until the transaction ends.
 select id, hub_id, container_id, hostname, state, executor, host, folder, engine_id,
-    engine_container, command_user, variable_names, scratch, created_at, removed_at
+    engine_container, command_user, variable_names, scratch, created_at, removed_at,
+    replica, sources
 from instances
 where hub_id = $1 and id = $2
 for share;
@@ -33,7 +37,8 @@ for share;
 -- name: running
 -- Instances of a container on which a command can run, oldest first.
 select id, hub_id, container_id, hostname, state, executor, host, folder, engine_id,
-    engine_container, command_user, variable_names, scratch, created_at, removed_at
+    engine_container, command_user, variable_names, scratch, created_at, removed_at,
+    replica, sources
 from instances
 where hub_id = $1 and container_id = $2 and removed_at is null and state = 'RUNNING'
 order by created_at asc, id asc
@@ -43,12 +48,13 @@ limit $3;
 -- A new instance; no row where the hostname is taken in its container.
 insert into instances (
     hub_id, id, container_id, hostname, state, executor, host, folder, variable_names,
-    sealed_variables, scratch, engine_id, engine_container, command_user
+    sealed_variables, scratch, engine_id, engine_container, command_user, replica, sources
 )
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
 on conflict (container_id, hostname) where removed_at is null do nothing
 returning id, hub_id, container_id, hostname, state, executor, host, folder, engine_id,
-    engine_container, command_user, variable_names, scratch, created_at, removed_at;
+    engine_container, command_user, variable_names, scratch, created_at, removed_at,
+    replica, sources;
 
 -- name: update
 -- Another state, folder or variables; null keeps what is there.
@@ -57,10 +63,12 @@ set
     folder = coalesce($3, folder),
     variable_names = coalesce($4, variable_names),
     sealed_variables = case when $4::text[] is null then sealed_variables else $5 end,
-    state = coalesce($6, state)
+    state = coalesce($6, state),
+    sources = $7
 where hub_id = $1 and id = $2 and removed_at is null and state <> 'DELETING'
 returning id, hub_id, container_id, hostname, state, executor, host, folder, engine_id,
-    engine_container, command_user, variable_names, scratch, created_at, removed_at;
+    engine_container, command_user, variable_names, scratch, created_at, removed_at,
+    replica, sources;
 
 -- name: begin_deletion
 -- The instance takes no more runs; it is removed once none is going.
@@ -68,7 +76,8 @@ update instances
 set removed_at = case when $3 then now() end, state = 'DELETING'
 where hub_id = $1 and id = $2 and removed_at is null
 returning id, hub_id, container_id, hostname, state, executor, host, folder, engine_id,
-    engine_container, command_user, variable_names, scratch, created_at, removed_at;
+    engine_container, command_user, variable_names, scratch, created_at, removed_at,
+    replica, sources;
 
 -- name: open_runs
 -- The runs that are going or waiting on instances: at most one on each.
@@ -94,7 +103,8 @@ select exists (
 -- name: page_down
 -- A page of a list, newest first, between two places that are not in it.
 select id, hub_id, container_id, hostname, state, executor, host, folder, engine_id,
-    engine_container, command_user, variable_names, scratch, created_at, removed_at
+    engine_container, command_user, variable_names, scratch, created_at, removed_at,
+    replica, sources
 from instances
 where hub_id = $1
     and (created_at, id) < ($2::timestamptz, $3::uuid)
@@ -110,7 +120,8 @@ limit $10;
 -- name: page_up
 -- A page of a list, oldest first, between two places that are not in it.
 select id, hub_id, container_id, hostname, state, executor, host, folder, engine_id,
-    engine_container, command_user, variable_names, scratch, created_at, removed_at
+    engine_container, command_user, variable_names, scratch, created_at, removed_at,
+    replica, sources
 from instances
 where hub_id = $1
     and (created_at, id) < ($2::timestamptz, $3::uuid)
@@ -136,11 +147,12 @@ where hub_id = $1
 
 -- name: pages_down
 -- A page for each of several containers, newest first.
-select found.id, found.hub_id, found.container_id, found.hostname, found.state, found.executor, found.host, found.folder, found.engine_id, found.engine_container, found.command_user, found.variable_names, found.scratch, found.created_at, found.removed_at
+select found.id, found.hub_id, found.container_id, found.hostname, found.state, found.executor, found.host, found.folder, found.engine_id, found.engine_container, found.command_user, found.variable_names, found.scratch, found.created_at, found.removed_at, found.replica, found.sources
 from unnest($2::uuid[]) as parents (id)
 cross join lateral (
     select id, hub_id, container_id, hostname, state, executor, host, folder, engine_id,
-        engine_container, command_user, variable_names, scratch, created_at, removed_at
+        engine_container, command_user, variable_names, scratch, created_at, removed_at,
+    replica, sources
     from instances
     where hub_id = $1
         and container_id = parents.id
@@ -157,11 +169,12 @@ order by found.container_id asc, found.created_at desc, found.id desc;
 
 -- name: pages_up
 -- A page for each of several containers, oldest first.
-select found.id, found.hub_id, found.container_id, found.hostname, found.state, found.executor, found.host, found.folder, found.engine_id, found.engine_container, found.command_user, found.variable_names, found.scratch, found.created_at, found.removed_at
+select found.id, found.hub_id, found.container_id, found.hostname, found.state, found.executor, found.host, found.folder, found.engine_id, found.engine_container, found.command_user, found.variable_names, found.scratch, found.created_at, found.removed_at, found.replica, found.sources
 from unnest($2::uuid[]) as parents (id)
 cross join lateral (
     select id, hub_id, container_id, hostname, state, executor, host, folder, engine_id,
-        engine_container, command_user, variable_names, scratch, created_at, removed_at
+        engine_container, command_user, variable_names, scratch, created_at, removed_at,
+    replica, sources
     from instances
     where hub_id = $1
         and container_id = parents.id

@@ -5,7 +5,7 @@ select hub_id, container_id, integration_id, backup_command, backup_timeout, min
     enabled, cron, time_zone, instances, overdue_after,
     max_age, keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly,
     pre_restore_max_age, verification_level, verification_every, verification_after_each,
-    verification_check,
+    verification_check, sources,
     updated_at
 from backup_policies
 where hub_id = $1 and container_id = any ($2::uuid[])
@@ -20,10 +20,10 @@ insert into backup_policies (
     enabled, cron, time_zone, instances, overdue_after,
     max_age, keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly,
     pre_restore_max_age, verification_level, verification_every, verification_after_each,
-    verification_check, retention_at
+    verification_check, sources, retention_at
 )
 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-    $21, $22, $23, $24, $25, $26, $27, now() + interval '1 hour')
+    $21, $22, $23, $24, $25, $26, $27, $28, now() + interval '1 hour')
 on conflict (container_id) do update
 set
     integration_id = excluded.integration_id,
@@ -51,6 +51,7 @@ set
     verification_every = excluded.verification_every,
     verification_after_each = excluded.verification_after_each,
     verification_check = excluded.verification_check,
+    sources = excluded.sources,
     -- Whoever changes what is kept has an hour to look at what that means.
     retention_at = case
         when (
@@ -73,7 +74,7 @@ returning hub_id, container_id, integration_id, backup_command, backup_timeout, 
     enabled, cron, time_zone, instances, overdue_after,
     max_age, keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly,
     pre_restore_max_age, verification_level, verification_every, verification_after_each,
-    verification_check,
+    verification_check, sources,
     updated_at;
 
 -- name: remove

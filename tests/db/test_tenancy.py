@@ -200,7 +200,7 @@ async def test_a_row_cannot_point_into_another_hub(owner: Database, hubs: tuple[
             where contype = 'f' and confrelid <> 'hubs'::regclass and conrelid <> 'leases'::regclass
             """
         )
-        assert len(references) == 17
+        assert len(references) == 18
         for child, parent, columns in references:
             assert "hub_id" in columns, f"{child} -> {parent}"
         theirs = await connection.fetchval("select id from containers where hub_id = $1", hubs[1])

@@ -183,7 +183,7 @@ async def test_an_integration_is_not_deleted_under_a_policy_that_is_just_being_s
         deleting = asyncio.create_task(delete_integration(gateway_database, admin, id=made.id))
         await until_blocked()
         new = NewPolicy(integration_id=made.id, backup_command="cat data")
-        await policies.put(connection, admin.hub_id, container.id, new)
+        await policies.put(connection, admin.hub_id, container.id, new, {})
     with pytest.raises(InvalidState) as refusal:
         await deleting
     assert refusal.value.reason == "INTEGRATION_IN_USE"

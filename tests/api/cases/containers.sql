@@ -150,7 +150,8 @@ where hub_id = $1
     and state = any ($4::text[]);
 
 -- containers.page_down
-select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at,
+    found_engine_id, found_project, found_service, sources
 from containers
 where hub_id = $1
     and (created_at, id) < ($2::timestamptz, $3::uuid)
@@ -175,11 +176,12 @@ order by container_id
 limit cardinality($2::uuid[]);
 
 -- instances.pages_up
-select found.id, found.hub_id, found.container_id, found.hostname, found.state, found.executor, found.host, found.folder, found.engine_id, found.engine_container, found.command_user, found.variable_names, found.scratch, found.created_at, found.removed_at
+select found.id, found.hub_id, found.container_id, found.hostname, found.state, found.executor, found.host, found.folder, found.engine_id, found.engine_container, found.command_user, found.variable_names, found.scratch, found.created_at, found.removed_at, found.replica, found.sources
 from unnest($2::uuid[]) as parents (id)
 cross join lateral (
     select id, hub_id, container_id, hostname, state, executor, host, folder, engine_id,
-        engine_container, command_user, variable_names, scratch, created_at, removed_at
+        engine_container, command_user, variable_names, scratch, created_at, removed_at,
+    replica, sources
     from instances
     where hub_id = $1
         and container_id = parents.id
@@ -208,7 +210,7 @@ select hub_id, container_id, integration_id, backup_command, backup_timeout, min
     enabled, cron, time_zone, instances, overdue_after,
     max_age, keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly,
     pre_restore_max_age, verification_level, verification_every, verification_after_each,
-    verification_check,
+    verification_check, sources,
     updated_at
 from backup_policies
 where hub_id = $1 and container_id = any ($2::uuid[])

@@ -8,6 +8,6 @@ BEGIN;
 insert into engines (hub_id, id, name, address, host, authority, certificate, sealed_key, state)
 values ($1, $2, $3, $4, $5, $6, $7, $8, 'VERIFYING')
 returning id, hub_id, name, address, host, authority, certificate, state, version, error_code, error_message,
-    unreachable_since, checked_at, created_at;
+    unreachable_since, checked_at, created_at, problems;
 
 COMMIT;

@@ -5,7 +5,8 @@ from authenticate($1);
 BEGIN;
 
 -- containers.lock
-select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at,
+    found_engine_id, found_project, found_service, sources
 from containers
 where hub_id = $1 and id = $2
 for no key update;
@@ -14,7 +15,8 @@ for no key update;
 update containers
 set deleting_since = now(), goes_at = now() + $3::interval, state = 'DELETING'
 where hub_id = $1 and id = $2 and state = 'LIVE'
-returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at;
+returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at,
+    found_engine_id, found_project, found_service, sources;
 
 -- schedules.remove
 delete from schedules

@@ -32,7 +32,8 @@ order by id asc
 limit $2;
 
 -- containers.lock
-select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at,
+    found_engine_id, found_project, found_service, sources
 from containers
 where hub_id = $1 and id = $2
 for no key update;
@@ -41,7 +42,8 @@ for no key update;
 update containers
 set deleting_since = now(), goes_at = now() + $3::interval, state = 'DELETING'
 where hub_id = $1 and id = $2 and state = 'LIVE'
-returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at;
+returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at,
+    found_engine_id, found_project, found_service, sources;
 
 -- schedules.remove
 delete from schedules
@@ -94,7 +96,8 @@ cross join lateral (
 where backups.hub_id = $1 and backups.id = any($2::uuid[]) and stored.file_id is not null;
 
 -- containers.lock
-select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at,
+    found_engine_id, found_project, found_service, sources
 from containers
 where hub_id = $1 and id = $2
 for no key update;
@@ -103,7 +106,72 @@ for no key update;
 update containers
 set deleting_since = now(), goes_at = now() + $3::interval, state = 'DELETING'
 where hub_id = $1 and id = $2 and state = 'LIVE'
-returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at;
+returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at,
+    found_engine_id, found_project, found_service, sources;
+
+-- schedules.remove
+delete from schedules
+where hub_id = $1 and container_id = any ($2::uuid[]);
+
+-- containers.cancel_runs
+with held as (
+    select id
+    from runs
+    where hub_id = $1 and container_id = $2 and finished_at is null and carried_by is null
+    order by id asc
+    for update
+)
+
+update runs
+set cancel = true
+where hub_id = $1 and id in (select held.id from held)
+returning id;
+
+-- runs.delete_with_container
+with held as (
+    select id
+    from backups
+    where hub_id = $1 and container_id = $2 and state = 'LIVE'
+    order by id asc
+    for update
+)
+
+update backups
+set state = 'DELETING', deleted_by = 'CASCADE', deleting_since = now()
+where hub_id = $1 and id in (select held.id from held)
+returning id, size_bytes, pinned;
+
+-- runs.reclaim_stored
+insert into reclaims (hub_id, integration_id, backup_id, kind, name, file_id, not_before, automatic)
+select
+    backups.hub_id,
+    backups.integration_id,
+    backups.id,
+    'OBJECT',
+    stored.name,
+    stored.file_id,
+    greatest(now() + $3::interval, $6::timestamptz),
+    $5
+from backups
+cross join lateral (
+    values (backups.object_name, backups.file_id),
+    (backups.object_name || $4, backups.manifest_file_id)
+) as stored (name, file_id)
+where backups.hub_id = $1 and backups.id = any($2::uuid[]) and stored.file_id is not null;
+
+-- containers.lock
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at,
+    found_engine_id, found_project, found_service, sources
+from containers
+where hub_id = $1 and id = $2
+for no key update;
+
+-- containers.begin_deletion
+update containers
+set deleting_since = now(), goes_at = now() + $3::interval, state = 'DELETING'
+where hub_id = $1 and id = $2 and state = 'LIVE'
+returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at,
+    found_engine_id, found_project, found_service, sources;
 
 -- schedules.remove
 delete from schedules

@@ -6,7 +6,8 @@ BEGIN;
 
 -- instances.lock
 select id, hub_id, container_id, hostname, state, executor, host, folder, engine_id,
-    engine_container, command_user, variable_names, scratch, created_at, removed_at
+    engine_container, command_user, variable_names, scratch, created_at, removed_at,
+    replica, sources
 from instances
 where hub_id = $1 and id = $2
 for no key update;
@@ -22,6 +23,7 @@ update instances
 set removed_at = case when $3 then now() end, state = 'DELETING'
 where hub_id = $1 and id = $2 and removed_at is null
 returning id, hub_id, container_id, hostname, state, executor, host, folder, engine_id,
-    engine_container, command_user, variable_names, scratch, created_at, removed_at;
+    engine_container, command_user, variable_names, scratch, created_at, removed_at,
+    replica, sources;
 
 COMMIT;

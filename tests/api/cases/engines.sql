@@ -5,7 +5,7 @@ where hub_id = $1 and state <> 'DELETED';
 
 -- engines.page_down
 select id, hub_id, name, address, host, authority, certificate, state, version, error_code, error_message,
-    unreachable_since, checked_at, created_at
+    unreachable_since, checked_at, created_at, problems
 from engines
 where hub_id = $1
     and state <> 'DELETED'

@@ -73,7 +73,8 @@ from backups
 where hub_id = $1 and state in ('LIVE', 'DELETING');
 
 -- containers.by_ids
-select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at,
+    found_engine_id, found_project, found_service, sources
 from containers
 where hub_id = $1 and id = any ($2::uuid[])
 order by id

@@ -46,7 +46,8 @@ join integrations on integrations.id = backups.integration_id
 where backups.hub_id = $1 and backups.id = any($2::uuid[]);
 
 -- containers.by_ids
-select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at,
+    found_engine_id, found_project, found_service, sources
 from containers
 where hub_id = $1 and id = any ($2::uuid[])
 order by id
@@ -68,7 +69,8 @@ where id = $1;
 
 -- instances.by_ids
 select id, hub_id, container_id, hostname, state, executor, host, folder, engine_id,
-    engine_container, command_user, variable_names, scratch, created_at, removed_at
+    engine_container, command_user, variable_names, scratch, created_at, removed_at,
+    replica, sources
 from instances
 where hub_id = $1 and id = any ($2::uuid[])
 order by id

@@ -53,19 +53,22 @@ where backups.hub_id = $1 and backups.id = any($2::uuid[]);
 
 -- instances.get
 select id, hub_id, container_id, hostname, state, executor, host, folder, engine_id,
-    engine_container, command_user, variable_names, scratch, created_at, removed_at
+    engine_container, command_user, variable_names, scratch, created_at, removed_at,
+    replica, sources
 from instances
 where hub_id = $1 and id = $2;
 
 -- containers.hold
-select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at,
+    found_engine_id, found_project, found_service, sources
 from containers
 where hub_id = $1 and id = $2
 for share;
 
 -- instances.hold
 select id, hub_id, container_id, hostname, state, executor, host, folder, engine_id,
-    engine_container, command_user, variable_names, scratch, created_at, removed_at
+    engine_container, command_user, variable_names, scratch, created_at, removed_at,
+    replica, sources
 from instances
 where hub_id = $1 and id = $2
 for share;
@@ -82,7 +85,7 @@ select hub_id, container_id, integration_id, backup_command, backup_timeout, min
     enabled, cron, time_zone, instances, overdue_after,
     max_age, keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly,
     pre_restore_max_age, verification_level, verification_every, verification_after_each,
-    verification_check,
+    verification_check, sources,
     updated_at
 from backup_policies
 where hub_id = $1 and container_id = any ($2::uuid[])
@@ -223,7 +226,8 @@ where backups.hub_id = $1 and backups.id = any($2::uuid[]);
 
 -- instances.by_ids
 select id, hub_id, container_id, hostname, state, executor, host, folder, engine_id,
-    engine_container, command_user, variable_names, scratch, created_at, removed_at
+    engine_container, command_user, variable_names, scratch, created_at, removed_at,
+    replica, sources
 from instances
 where hub_id = $1 and id = any ($2::uuid[])
 order by id

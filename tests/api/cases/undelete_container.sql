@@ -5,7 +5,8 @@ from authenticate($1);
 BEGIN;
 
 -- containers.lock
-select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at,
+    found_engine_id, found_project, found_service, sources
 from containers
 where hub_id = $1 and id = $2
 for no key update;
@@ -14,7 +15,8 @@ for no key update;
 update containers
 set deleting_since = now(), goes_at = now() + $3::interval, state = 'DELETING'
 where hub_id = $1 and id = $2 and state = 'LIVE'
-returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at;
+returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at,
+    found_engine_id, found_project, found_service, sources;
 
 -- schedules.remove
 delete from schedules
@@ -71,7 +73,8 @@ COMMIT;
 BEGIN;
 
 -- containers.lock
-select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at,
+    found_engine_id, found_project, found_service, sources
 from containers
 where hub_id = $1 and id = $2
 for no key update;
@@ -80,7 +83,8 @@ for no key update;
 update containers
 set deleting_since = null, goes_at = null, state = 'LIVE'
 where hub_id = $1 and id = $2 and state = 'DELETING' and goes_at > now()
-returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at;
+returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at,
+    found_engine_id, found_project, found_service, sources;
 
 -- runs.hold_cascade
 select reclaims.id, reclaims.attempts = 0 and reclaims.settled_at is null as untouched
@@ -110,7 +114,7 @@ select hub_id, container_id, integration_id, backup_command, backup_timeout, min
     enabled, cron, time_zone, instances, overdue_after,
     max_age, keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly,
     pre_restore_max_age, verification_level, verification_every, verification_after_each,
-    verification_check,
+    verification_check, sources,
     updated_at
 from backup_policies
 where hub_id = $1 and container_id = any ($2::uuid[])

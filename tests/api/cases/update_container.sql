@@ -5,15 +5,17 @@ from authenticate($1);
 BEGIN;
 
 -- containers.lock
-select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at,
+    found_engine_id, found_project, found_service, sources
 from containers
 where hub_id = $1 and id = $2
 for no key update;
 
 -- containers.update
 update containers
-set name = $3, labels = $4
+set name = $3, labels = $4, sources = $5
 where hub_id = $1 and id = $2 and state = 'LIVE'
-returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at;
+returning id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at,
+    found_engine_id, found_project, found_service, sources;
 
 COMMIT;

@@ -6,7 +6,7 @@ BEGIN;
 
 -- engines.lock
 select id, hub_id, name, address, host, authority, certificate, state, version, error_code, error_message,
-    unreachable_since, checked_at, created_at
+    unreachable_since, checked_at, created_at, problems
 from engines
 where hub_id = $1 and id = $2
 for update;

@@ -46,7 +46,8 @@ join integrations on integrations.id = backups.integration_id
 where backups.hub_id = $1 and backups.id = any($2::uuid[]);
 
 -- containers.by_ids
-select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at,
+    found_engine_id, found_project, found_service, sources
 from containers
 where hub_id = $1 and id = any ($2::uuid[])
 order by id

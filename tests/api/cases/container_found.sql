@@ -1,0 +1,53 @@
+-- containers.by_ids
+select id, hub_id, identifier, name, stateful, labels, state, deleting_since, goes_at, created_at,
+    found_engine_id, found_project, found_service, sources
+from containers
+where hub_id = $1 and id = any ($2::uuid[])
+order by id
+limit cardinality($2::uuid[]);
+
+-- engines.by_ids
+select id, hub_id, name, address, host, authority, certificate, state, version, error_code, error_message,
+    unreachable_since, checked_at, created_at, problems
+from engines
+where hub_id = $1 and id = any ($2::uuid[])
+order by id
+limit cardinality($2::uuid[]);
+
+-- instances.pages_up
+select found.id, found.hub_id, found.container_id, found.hostname, found.state, found.executor, found.host, found.folder, found.engine_id, found.engine_container, found.command_user, found.variable_names, found.scratch, found.created_at, found.removed_at, found.replica, found.sources
+from unnest($2::uuid[]) as parents (id)
+cross join lateral (
+    select id, hub_id, container_id, hostname, state, executor, host, folder, engine_id,
+        engine_container, command_user, variable_names, scratch, created_at, removed_at,
+    replica, sources
+    from instances
+    where hub_id = $1
+        and container_id = parents.id
+        and (created_at, id) < ($3::timestamptz, $4::uuid)
+        and (created_at, id) > ($5::timestamptz, $6::uuid)
+        and removed_at is null
+        and ($7::text is null or hostname = $7)
+        and ($8::text[] is null or state = any ($8))
+        and ($9::boolean is null or scratch = $9)
+    order by created_at asc, id asc
+    limit $10
+) as found
+order by found.container_id asc, found.created_at asc, found.id asc;
+
+-- policies.by_containers
+select hub_id, container_id, integration_id, backup_command, backup_timeout, min_bytes,
+    restore_command, restore_timeout, restore_check, restore_safety_backup,
+    enabled, cron, time_zone, instances, overdue_after,
+    max_age, keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly,
+    pre_restore_max_age, verification_level, verification_every, verification_after_each,
+    verification_check, sources,
+    updated_at
+from backup_policies
+where hub_id = $1 and container_id = any ($2::uuid[])
+order by container_id
+limit cardinality($2::uuid[]);
+
+-- workers_hubs.authenticate
+select key_id, hub_id, name, role, capabilities, expires_at
+from authenticate($1);
