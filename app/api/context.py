@@ -11,7 +11,7 @@ from uuid import UUID
 import strawberry
 from graphql import DocumentNode, GraphQLError
 
-from app.api.loaders import Fetch, Loaders, Work
+from app.api.loaders import Fetch, Line, Loaders, Work
 from app.api.nodes import Node, NodeKind
 from app.model.access import Principal
 from app.model.ids import decode_id, encode_id
@@ -59,11 +59,13 @@ class Context:
         kinds: Mapping[str, NodeKind],
         document: DocumentNode,
         faults: Sequence[GraphQLError],
+        line: Line,
     ) -> None:
         self.principal = principal
         self.parts = parts
         self.document = document
         self.faults = faults
+        self._line = line
         self.shows_state = False
         """What is told is a state that is read again and again: the same need not be said twice."""
         self._kinds = kinds
@@ -111,7 +113,7 @@ class Context:
         self._loaders = self._make_loaders()
 
     def _make_loaders(self) -> Loaders:
-        return Loaders(self.read, self.hub_id)
+        return Loaders(self.read, self.hub_id, self._line)
 
 
 Info = strawberry.Info[Context, None]

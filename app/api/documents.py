@@ -83,8 +83,10 @@ def prepare(
     found = known.find(query)
     document = found or _parse(query, limits)
     operation = _choose(document, operation_name, limits)
-    _check_values(query, document, variables)
+    _check_literals(query, document)
     size = measure(document, operation, variables or {}, limits=limits, lists=lists, sizes=sizes)
+    # Only now: there are not too many.
+    _check_variables(variables)
     return Prepared(
         query=query,
         variables=variables,
@@ -208,9 +210,12 @@ class _CheckLiterals(Visitor):
             raise refuse("BAD_USER_INPUT", message)
 
 
-def _check_values(query: str, document: DocumentNode, variables: Mapping[str, Any] | None) -> None:
+def _check_literals(query: str, document: DocumentNode) -> None:
     if _NUL.search(query) or _LONG_NUMBER.search(query):
         visit(document, _CheckLiterals())
+
+
+def _check_variables(variables: Mapping[str, Any] | None) -> None:
     for name, value in (variables or {}).items():
         if any("\0" in text for text in _find_texts(value)):
             raise refuse("BAD_USER_INPUT", "A text must not hold a NUL character.", argument=name)

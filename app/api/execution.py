@@ -1,17 +1,19 @@
 """Carrying out operations: from a request's text to an answer that can be sent as JSON."""
 
 import hashlib
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 import orjson
 from graphql import (
+    FieldNode,
     GraphQLError,
     GraphQLObjectType,
     GraphQLSchema,
+    OperationDefinitionNode,
     build_schema,
     get_named_type,
 )
@@ -23,6 +25,7 @@ from app.api.documents import Prepared, prepare, price_refusal
 from app.api.introspection import SchemaSizes
 from app.api.known_documents import KnownDocuments
 from app.api.limits import Limits
+from app.api.loaders import Line
 from app.api.payloads import refuse_reading
 from app.api.rates import Rates
 from app.api.schema import export, make_context, make_schema
@@ -46,6 +49,13 @@ class Request:
     """The same as a SHA-256 in hex; or that of the `query`, where that is there."""
     variables: dict[str, Any] | None
     operation_name: str | None
+    size: int = 0
+    """Bytes that it took to say so."""
+
+
+LARGE_BYTES = 16 * 1024
+"""From which on a request takes long to read, whatever it asks for."""
+_BYTES_A_POINT = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,17 +77,27 @@ class Operations:
         self._known = KnownDocuments()
         self._rates = Rates(limits.points_per_minute)
         self._turns = Turns()
+        self._line = Line()
         self._schema = make_schema()
         self._types = read_schema(export())
         self._lists = find_lists(export())
         self._sizes = find_sizes(export())
 
     async def prepare(self, request: Request, principal: Principal) -> Prepared | Answer:
-        """What `read` gives; a new document waits until it is its key's turn."""
-        if self._is_known(request):
+        """What `read` gives; new documents and large requests wait until it is their key's turn."""
+        if self.is_ready(request):
             return self.read(request, principal)
         async with self._turns.take(principal.key_id):
             return self.read(request, principal)
+
+    @asynccontextmanager
+    async def turn(self, principal: Principal, size: int) -> AsyncIterator[None]:
+        """Wait for the key's turn where something of so many bytes is to be read."""
+        if size <= LARGE_BYTES:
+            yield
+            return
+        async with self._turns.take(principal.key_id):
+            yield
 
     def read(self, request: Request, principal: Principal) -> Prepared | Answer:
         """The operation ready to be carried out, or the answer that refuses it.
@@ -99,16 +119,23 @@ class Operations:
                 sizes=self._sizes,
                 known=self._known,
             )
-            if prepared.is_known:
-                return prepared
-            return replace(prepared, faults=self._schema.find_faults(prepared.document))
+            prepared = replace(prepared, cost=max(prepared.cost, _price_size(request)))
+            if not prepared.is_known:
+                faults = self._schema.find_faults(prepared.document)
+                prepared = replace(prepared, faults=faults)
+            if request.size > LARGE_BYTES and not prepared.faults:
+                self._schema.check_values(prepared.operation, prepared.variables)
         except GraphQLError as error:
-            price = self._price_refusal(text)
+            price = max(self._price_refusal(text), _price_size(request))
             cost = self._show_cost(price, self._rates.take(principal.key_id, price))
             errors = [show_error(error, code="PARSE_FAILED")]
             return Answer(body={"errors": errors, "extensions": {"cost": cost}}, refused=True)
+        return prepared
 
-    def _is_known(self, request: Request) -> bool:
+    def is_ready(self, request: Request) -> bool:
+        """Whether it can be read at once, for it takes no time."""
+        if request.size > LARGE_BYTES:
+            return False
         try:
             return self._known.has(self._find_text(request))
         except GraphQLError:
@@ -147,14 +174,22 @@ class Operations:
         if refusal is not None:
             errors = [show_error(refusal, code="FORBIDDEN")]
             return Answer(body={"errors": errors, "extensions": {"cost": cost}}, refused=True)
-        result = await self._schema.execute(
+        if _asks_schema_only(prepared.operation):
+            # It waits for nothing, so all of it is done at once.
+            async with self._turns.take(principal.key_id):
+                result = await self._execute(prepared, principal)
+        else:
+            result = await self._execute(prepared, principal)
+        self._remember(prepared, result)
+        return _show(result, cost)
+
+    async def _execute(self, prepared: Prepared, principal: Principal) -> ExecutionResult:
+        return await self._schema.execute(
             prepared.query,
             variable_values=prepared.variables,
             context_value=self._make_context(prepared, principal),
             operation_name=prepared.operation_name,
         )
-        self._remember(prepared, result)
-        return _show(result, cost)
 
     async def subscribe(
         self, prepared: Prepared, principal: Principal, cost: Cost
@@ -190,7 +225,9 @@ class Operations:
                 yield held
 
     def _make_context(self, prepared: Prepared, principal: Principal) -> Context:
-        return make_context(self.parts, principal, prepared.document, faults=prepared.faults)
+        return make_context(
+            self.parts, principal, prepared.document, faults=prepared.faults, line=self._line
+        )
 
     def _remember(self, prepared: Prepared, result: ExecutionResult) -> None:
         """Keep a document that is valid."""
@@ -222,6 +259,17 @@ def find_lists(text: str) -> frozenset[str]:
 def find_sizes(text: str) -> SchemaSizes:
     """How much a schema has to tell of itself."""
     return SchemaSizes(read_schema(text))
+
+
+def _price_size(request: Request) -> int:
+    return request.size // _BYTES_A_POINT if request.size > LARGE_BYTES else 0
+
+
+def _asks_schema_only(operation: OperationDefinitionNode) -> bool:
+    return all(
+        isinstance(node, FieldNode) and node.name.value.startswith("__")
+        for node in operation.selection_set.selections
+    )
 
 
 def _digest(*values: object) -> bytes:

@@ -1,6 +1,6 @@
 """Limits: what one document may hold and cost, found in one pass before anything is carried out."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -47,7 +47,8 @@ _PHRASES = {
     "nesting": "brackets within each other",
     "directives": "directives in one place",
     "nodes": "entries in all its lists",
-    "list": "entries in one list",
+    "list": "entries in one list or object",
+    "values": "values in its variables",
     "cost": "points of cost",
 }
 
@@ -67,7 +68,9 @@ class Limits:
     nesting: int = MAX_NESTING_DEPTH
     """Brackets within each other; the parser takes no more in any case."""
     list: int = 1000
-    """Entries of one list in an argument or variable."""
+    """Entries of one list or object in an argument or variable."""
+    values: int = 5000
+    """In all variables together, within their lists and objects too."""
     page: int = LARGEST_PAGE
     """Entries of one page that `first` or `last` may ask for; never less than the default page."""
     nodes: int = 20_000
@@ -123,9 +126,7 @@ def measure(
     `lists`: the names of the fields that answer a connection. `sizes`: of the schema, which
     introspection tells.
     """
-    for name, value in variables.items():
-        longest = max(_find_lengths(value), default=0)
-        refuse_above("list", longest, limits.list, argument=name)
+    _check_variables(variables, limits)
     measuring = _Measure(document, variables, limits, lists)
     size = measuring.measure_operation(operation)
     for name in ("depth", "aliases", "fields", "nodes"):
@@ -358,13 +359,17 @@ class _Measure:
         return 1
 
 
-def _find_lengths(value: object) -> Iterator[int]:
-    """The lengths of all lists in a variable."""
-    values = [value]
-    while values:
-        found = values.pop()
-        if isinstance(found, list):
-            yield len(found)
-            values += found
-        elif isinstance(found, dict):
-            values += found.values()
+def _check_variables(variables: Mapping[str, Any], limits: Limits) -> None:
+    """Raises GraphQLError above the limits of one list or object, and of all values together."""
+    seen = 0
+    for name, value in variables.items():
+        values = [value]
+        while values:
+            found = values.pop()
+            seen += 1
+            if isinstance(found, dict | list):
+                refuse_above("list", len(found), limits.list, argument=name)
+                values += found if isinstance(found, list) else found.values()
+                # Now, not at the end: there may be very many.
+                refuse_above("values", seen + len(values), limits.values, argument=name)
+    refuse_above("values", seen, limits.values)

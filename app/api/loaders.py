@@ -28,12 +28,41 @@ ENTRIES_AT_ONCE = 1_000
 """With which those who wait for a batch go on before others have their turn."""
 
 
+class Line:
+    """The slices of all operations that wait, of which one goes on in a turn of the event loop.
+
+    Not to be used by two loops.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[asyncio.Event] = deque()
+
+    def join(self) -> asyncio.Event:
+        """Set once it is the slice's turn."""
+        told = asyncio.Event()
+        self._waiting.append(told)
+        if len(self._waiting) == 1:
+            asyncio.get_running_loop().call_soon(self._give_turn)
+        return told
+
+    def _give_turn(self) -> None:
+        self._waiting[0].set()
+        self._waiting.popleft()
+        if self._waiting:
+            # After those who were told just now, and whatever came meanwhile.
+            asyncio.get_running_loop().call_soon(self._give_turn)
+
+
 class Loaders:
     """One batch for each query and its arguments. Lives as long as its answers may be reused."""
 
     def __init__(
-        self, read: Callable[[], AbstractAsyncContextManager[Connection]], hub_id: UUID
+        self,
+        read: Callable[[], AbstractAsyncContextManager[Connection]],
+        hub_id: UUID,
+        line: Line,
     ) -> None:
+        self._line = line
         self._read = read
         self._hub_id = hub_id
         self._loaders: dict[Hashable, DataLoader[UUID, Any]] = {}
@@ -48,7 +77,7 @@ class Loaders:
             async def load_batch(ids: list[UUID]) -> Sequence[Any]:
                 async with self._read() as connection:
                     found = await fetch(connection, self._hub_id, ids, *arguments)
-                self._paces[key] = Pace()
+                self._paces[key] = Pace(self._line)
                 return [found.get(id) for id in ids]
 
             loader = self._loaders[key] = DataLoader(load_fn=load_batch)
@@ -70,31 +99,18 @@ class Loaders:
 
 
 class Pace:
-    """Lets those who wait for a batch go on in slices; what else is ready has its turn in between.
+    """Lets those who wait for a batch go on in slices; others have their turn in between."""
 
-    Not to be used by two loops.
-    """
-
-    def __init__(self) -> None:
+    def __init__(self, line: Line) -> None:
+        self._line = line
         self._filled = 0
         self._slice: asyncio.Event | None = None
-        self._waiting: deque[asyncio.Event] = deque()
 
     async def go_on(self, entries: int) -> None:
         """Go on with so many entries: at once in the first slice, else when its turn comes."""
         if self._filled >= ENTRIES_AT_ONCE:
-            self._slice = asyncio.Event()
+            self._slice = self._line.join()
             self._filled = 0
-            self._waiting.append(self._slice)
-            if len(self._waiting) == 1:
-                asyncio.get_running_loop().call_soon(self._give_turn)
         self._filled += entries
         if self._slice is not None:
             await self._slice.wait()
-
-    def _give_turn(self) -> None:
-        self._waiting[0].set()
-        self._waiting.popleft()
-        if self._waiting:
-            # After those who were told just now, and whatever came meanwhile.
-            asyncio.get_running_loop().call_soon(self._give_turn)

@@ -3,9 +3,17 @@
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from types import MappingProxyType
+from typing import Any
 
 import strawberry
-from graphql import DocumentNode, GraphQLError, specified_rules, validate
+from graphql import (
+    DocumentNode,
+    GraphQLError,
+    OperationDefinitionNode,
+    specified_rules,
+    validate,
+)
+from graphql.execution.values import get_variable_values
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
@@ -27,6 +35,8 @@ from app.api.hubs import by_ids as hubs_by_ids
 from app.api.instances import Instance, InstanceMutations
 from app.api.integrations import Integration, IntegrationMutations
 from app.api.keys import ApiKey, KeyMutations
+from app.api.limits import refuse
+from app.api.loaders import Line
 from app.api.log_tails import LogSubscriptions
 from app.api.nodes import NodeKind
 from app.api.policies import PolicyMutations
@@ -125,6 +135,20 @@ class GatewaySchema(strawberry.Schema):
         """Whatever makes a document invalid."""
         return tuple(validate(self._schema, document, RULES, hide_suggestions=True))
 
+    def check_values(
+        self, operation: OperationDefinitionNode, variables: Mapping[str, Any] | None
+    ) -> None:
+        """Raises the first fault of the variables; carrying out would look for fifty."""
+        found = get_variable_values(
+            self._schema,
+            tuple(operation.variable_definitions or ()),
+            dict(variables or {}),
+            max_errors=1,
+            hide_suggestions=True,
+        )
+        if isinstance(found, list):
+            raise refuse("BAD_USER_INPUT", found[0].message)
+
     def process_errors(
         self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None
     ) -> None:
@@ -179,10 +203,22 @@ def make_schema() -> GatewaySchema:
 
 
 def make_context(
-    parts: Parts, principal: Principal, document: DocumentNode, *, faults: Sequence[GraphQLError]
+    parts: Parts,
+    principal: Principal,
+    document: DocumentNode,
+    *,
+    faults: Sequence[GraphQLError],
+    line: Line,
 ) -> Context:
     """The context of one operation; each needs its own."""
-    return Context(principal=principal, parts=parts, kinds=KINDS, document=document, faults=faults)
+    return Context(
+        principal=principal,
+        parts=parts,
+        kinds=KINDS,
+        document=document,
+        faults=faults,
+        line=line,
+    )
 
 
 @cache

@@ -97,6 +97,7 @@ async def _warn(
         ("backup command", new.backup_command),
         ("restore command", new.restore_command),
         ("restore's check", new.restore_check),
+        ("verification's check", new.verification.check if new.verification else None),
     ):
         if command is not None and (fault := find_syntax_error(command)) is not None:
             warnings.append(f"The {what} will fail: {fault}.")

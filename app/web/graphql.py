@@ -1,10 +1,10 @@
 """GraphQL over HTTP: negotiation, bodies, statuses, deadlines."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from graphql import OperationType
@@ -13,7 +13,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.documents import Prepared
-from app.api.execution import Answer, Cost, Operations
+from app.api.execution import LARGE_BYTES, Answer, Cost, Operations
+from app.api.execution import Request as Asked
 from app.api.top_level_errors import hide, make_error
 from app.errors import GatewayError
 from app.model.access import Principal
@@ -22,6 +23,8 @@ from app.web.graphiql import show_page
 from app.web.messages import REFUSALS, BadRequest, explain, read_json, read_request
 from app.web.sse import EVENT_STREAM, HEARTBEAT_SECONDS, EventStream
 from app.web.visits import Visits
+
+T = TypeVar("T")
 
 RESPONSE_JSON = "application/graphql-response+json"
 PLAIN_JSON = "application/json"
@@ -96,8 +99,11 @@ class GraphQLEndpoint:
                 f"Accept must allow {RESPONSE_JSON}, {PLAIN_JSON} or {EVENT_STREAM}.",
             )
         principal = await self._authenticate(request)
-        asked = read_request(await self._read(request))
-        prepared = await self._operations.prepare(asked, principal)
+        asked = await self._read(request, principal)
+        if self._operations.is_ready(asked):
+            prepared = self._operations.read(asked, principal)
+        else:
+            prepared = await self._unless_gone(request, self._operations.prepare(asked, principal))
         if media == EVENT_STREAM:
             return self._stream(request, prepared, principal, visit)
         if isinstance(prepared, Prepared):
@@ -162,13 +168,13 @@ class GraphQLEndpoint:
             )
         return principal
 
-    async def _read(self, request: Request) -> object:
+    async def _read(self, request: Request, principal: Principal) -> Asked:
         if request.method == "GET":
-            return _read_parameters(request.query_params)
+            return read_request(_read_parameters(request.query_params), len(request.url.query))
         _check_content_type(request.headers.get("content-type", ""))
         try:
             async with asyncio.timeout(self._deadline_seconds):
-                return read_json(await self._read_body(request))
+                body = await self._read_body(request)
         except TimeoutError:
             limit = self._deadline_seconds
             message = f"The request took longer than {limit:g} s to arrive."
@@ -176,6 +182,13 @@ class GraphQLEndpoint:
             raise BadRequest(
                 408, "TIME_LIMIT", message, headers={"connection": "close"}, limit=limit
             ) from None
+        if len(body) <= LARGE_BYTES:
+            return read_request(read_json(body), len(body))
+        return await self._unless_gone(request, self._read_in_turn(principal, body))
+
+    async def _read_in_turn(self, principal: Principal, body: bytes) -> Asked:
+        async with self._operations.turn(principal, len(body)):
+            return read_request(read_json(body), len(body))
 
     async def _read_body(self, request: Request) -> bytes:
         limit = self._operations.limits.body_bytes
@@ -195,10 +208,16 @@ class GraphQLEndpoint:
     async def _carry_out(
         self, request: Request, prepared: Prepared, principal: Principal, cost: Cost
     ) -> Answer:
-        """Execute until the deadline, or until the client goes."""
+        return await self._unless_gone(request, self._operations.execute(prepared, principal, cost))
+
+    async def _unless_gone(self, request: Request, work: Coroutine[Any, Any, T]) -> T:
+        """Do it until the deadline, or until the client goes.
+
+        Raises BadRequest (TIME_LIMIT), ClientDisconnect.
+        """
         seconds = self._deadline_seconds
         async with asyncio.TaskGroup() as tasks:
-            operation = tasks.create_task(self._operations.execute(prepared, principal, cost))
+            operation = tasks.create_task(_find_outcome(work))
             watch = tasks.create_task(_wait_until_gone(request))
             await asyncio.wait(
                 {operation, watch}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
@@ -207,7 +226,10 @@ class GraphQLEndpoint:
             watch.cancel()
             operation.cancel()
         if not operation.cancelled():
-            return operation.result()
+            outcome = operation.result()
+            if isinstance(outcome, Exception):
+                raise outcome
+            return outcome
         if is_gone:
             raise ClientDisconnect
         raise BadRequest(503, "TIME_LIMIT", _describe_deadline(seconds), limit=seconds)
@@ -308,6 +330,14 @@ def _read_parameters(parameters: Mapping[str, str]) -> dict[str, Any]:
         if parameters.get(name):
             body[name] = read_json(parameters[name])
     return body
+
+
+async def _find_outcome(work: Coroutine[Any, Any, T]) -> T | Exception:
+    """What comes of it, as itself and not within a group."""
+    try:
+        return await work
+    except Exception as error:  # noqa: BLE001 - it is raised by whoever asks for it
+        return error
 
 
 async def _wait_until_gone(request: Request) -> None:

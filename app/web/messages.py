@@ -70,8 +70,8 @@ def read_json(text: bytes | str) -> Any:  # noqa: ANN401 - any JSON value
         raise BadRequest(400, "BAD_REQUEST", "The body is not JSON in UTF-8.") from None
 
 
-def read_request(body: object) -> Request:
-    """The GraphQL request of a JSON value. Raises BadRequest."""
+def read_request(body: object, size: int) -> Request:
+    """The GraphQL request of a JSON value, which took so many bytes. Raises BadRequest."""
     if isinstance(body, list):
         raise BadRequest(400, "BATCHING_DISABLED", "Several operations in one body are not taken.")
     if not isinstance(body, dict):
@@ -93,6 +93,7 @@ def read_request(body: object) -> Request:
         document_hash=digest,
         variables=_read_object(body, "variables"),
         operation_name=_read_text(body, "operationName", empty=True) or None,
+        size=size,
     )
 
 

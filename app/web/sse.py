@@ -112,6 +112,8 @@ class EventStream:
                 await send(message)
         except TimeoutError:
             cut(self._scope)
+            # So that the server knows of it before we return without an end.
+            await asyncio.sleep(0)
             raise _Ended(is_gone=True) from None
         except OSError:
             raise _Ended(is_gone=True) from None
@@ -122,6 +124,7 @@ class EventStream:
                 await send({"type": "http.response.body", "body": last, "more_body": False})
         except TimeoutError:
             cut(self._scope)
+            await asyncio.sleep(0)
         except OSError:
             return
 

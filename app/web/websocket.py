@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from app.api.documents import Prepared
-from app.api.execution import Answer, Operations
+from app.api.execution import LARGE_BYTES, Answer, Operations
 from app.api.top_level_errors import hide, make_error
 from app.errors import GatewayError
 from app.model.access import Principal
@@ -123,7 +123,7 @@ class _Session:
     async def _receive(self, tasks: asyncio.TaskGroup) -> None:
         """Handle messages until the socket closes. Always ends with _Closed."""
         while True:
-            message = await self._read()
+            message, size = await self._read()
             match message["type"]:
                 case "connection_init":
                     await self._init(message.get("payload"), tasks)
@@ -132,30 +132,35 @@ class _Session:
                 case "pong":
                     pass
                 case "subscribe":
-                    await self._begin(message, tasks)
+                    await self._begin(message, size, tasks)
                 case "complete":
                     task = self._running.pop(_read_id(message), None)
                     if task is not None:
                         task.cancel()
                 case _:
                     raise _Closed(_BAD, "Unknown message type")
+            # Also where many came at once: everybody else has a turn between two.
+            await asyncio.sleep(0)
 
-    async def _read(self) -> dict[str, Any]:
+    async def _read(self) -> tuple[dict[str, Any], int]:
+        """The next message, and its size. Before there is a key, only small ones are read."""
         event = await self._socket.receive()
         if event["type"] == "websocket.disconnect":
             raise _Closed
         text = event.get("text")
         if not isinstance(text, str):
             raise _Closed(_BAD, "Messages must be text")
-        if len(text) > self._endpoint.operations.limits.body_bytes:
+        operations, size = self._endpoint.operations, len(text)
+        most = operations.limits.body_bytes
+        if size > (min(LARGE_BYTES, most) if self._principal is None else most):
             raise _Closed(_TOO_BIG, "The message is too large")
-        try:
-            message = read_json(text)
-        except BadRequest:
-            raise _Closed(_BAD, "Messages must be JSON") from None
-        if not isinstance(message, dict) or not isinstance(message.get("type"), str):
-            raise _Closed(_BAD, "A message must be an object with a type")
-        return message
+        if self._principal is None:
+            return _read_message(text), size
+        async with operations.turn(self._principal, size):
+            message = _read_message(text)
+        if size > LARGE_BYTES and message["type"] != "subscribe":
+            raise _Closed(_TOO_BIG, "The message is too large")
+        return message, size
 
     async def _expect_init(self) -> None:
         await asyncio.sleep(self._endpoint.init_seconds)
@@ -187,7 +192,7 @@ class _Session:
         reason = await self._endpoint.visits.wait_until_invalid(principal, given)
         raise _Closed(_UNAUTHORIZED, reason)
 
-    async def _begin(self, message: dict[str, Any], tasks: asyncio.TaskGroup) -> None:
+    async def _begin(self, message: dict[str, Any], size: int, tasks: asyncio.TaskGroup) -> None:
         id = _read_id(message)
         principal = self._principal
         if principal is None:
@@ -207,12 +212,14 @@ class _Session:
             )
             await self._send({"type": "error", "id": id, "payload": [error]})
             return
-        self._running[id] = tasks.create_task(self._carry_out(id, payload, principal))
+        self._running[id] = tasks.create_task(self._carry_out(id, payload, size, principal))
 
-    async def _carry_out(self, id: str, payload: dict[str, Any], principal: Principal) -> None:
+    async def _carry_out(
+        self, id: str, payload: dict[str, Any], size: int, principal: Principal
+    ) -> None:
         """Answer one operation; whatever happens to it, the socket and the others go on."""
         try:
-            await self._answer(id, payload, principal)
+            await self._answer(id, payload, size, principal)
         except REFUSALS as refusal:
             error = explain(refusal)
             await self._finish(id, [make_error(error.code, error.message, **error.extensions)])
@@ -223,9 +230,17 @@ class _Session:
         except Exception as error:  # noqa: BLE001 - a defect in one operation ends only that one
             await self._finish(id, [hide(error)])
 
-    async def _answer(self, id: str, payload: dict[str, Any], principal: Principal) -> None:
+    async def _answer(
+        self, id: str, payload: dict[str, Any], size: int, principal: Principal
+    ) -> None:
         operations = self._endpoint.operations
-        prepared = await operations.prepare(read_request(payload), principal)
+        asked = read_request(payload, size)
+        try:
+            async with asyncio.timeout(self._endpoint.deadline_seconds):
+                prepared = await operations.prepare(asked, principal)
+        except TimeoutError:
+            await self._tell_limit(id)
+            return
         if not isinstance(prepared, Prepared):
             await self._refuse(id, prepared)
         elif prepared.kind is OperationType.SUBSCRIPTION:
@@ -242,12 +257,15 @@ class _Session:
                 async with asyncio.timeout(self._endpoint.deadline_seconds):
                     answer = await operations.execute(prepared, principal, cost)
             except TimeoutError:
-                limit = self._endpoint.deadline_seconds
-                message = f"The operation took longer than {limit:g} s."
-                await self._finish(id, [make_error("TIME_LIMIT", message, limit=limit)])
+                await self._tell_limit(id)
             else:
                 if await self._pass_on(id, answer):
                     await self._finish(id)
+
+    async def _tell_limit(self, id: str) -> None:
+        limit = self._endpoint.deadline_seconds
+        message = f"The operation took longer than {limit:g} s."
+        await self._finish(id, [make_error("TIME_LIMIT", message, limit=limit)])
 
     async def _pass_on(self, id: str, answer: Answer) -> bool:
         """Send an answer; False: it was a refusal, which ends the operation."""
@@ -301,6 +319,16 @@ def _first(group: BaseExceptionGroup[_Closed]) -> _Closed:
     """The end that came first; the others are its echo."""
     error = group.exceptions[0]
     return error if isinstance(error, _Closed) else _first(error)
+
+
+def _read_message(text: str) -> dict[str, Any]:
+    try:
+        message = read_json(text)
+    except BadRequest:
+        raise _Closed(_BAD, "Messages must be JSON") from None
+    if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+        raise _Closed(_BAD, "A message must be an object with a type")
+    return message
 
 
 def _read_id(message: dict[str, Any]) -> str:

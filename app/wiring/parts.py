@@ -219,8 +219,10 @@ def _read_times(settings: Settings) -> Times:
 def bind(host: str, port: int) -> socket.socket:
     """A listening socket. Raises StartError with what to do."""
     try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, kind)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, address = found[0]
+        # With its protocol: only then asyncio knows it for TCP, and sends small answers at once.
+        listening = socket.socket(family, kind, protocol)
     except OSError as error:
         raise StartError(f"HOST={host} is no address of this machine: {error.strerror}.") from error
     try:

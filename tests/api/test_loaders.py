@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from app.api.loaders import ENTRIES_AT_ONCE, Loaders
+from app.api.loaders import ENTRIES_AT_ONCE, Line, Loaders
 from app.postgres.pool import Connection
 
 HUB = UUID(int=1)
@@ -18,7 +18,7 @@ class Asked:
     """A batched query that counts its statements, and many who wait for it."""
 
     def __init__(self) -> None:
-        self.loaders = Loaders(self._read, HUB)
+        self.loaders = Loaders(self._read, HUB, Line())
         self.statements = 0
         self.order: list[str] = []
 
@@ -73,3 +73,20 @@ async def test_who_comes_later_goes_on_in_slices_too() -> None:
 
 async def test_a_batch_goes_on_at_once() -> None:
     assert await Asked().run(list(range(ENTRIES_AT_ONCE))) == [ENTRIES_AT_ONCE]
+
+
+async def test_of_many_operations_one_slice_goes_on_in_a_turn() -> None:
+    line = Line()
+    many = [Asked() for _ in range(4)]
+    order: list[str] = []
+    for asked in many:
+        asked.loaders = Loaders(asked._read, HUB, line)
+        asked.order = order
+        await asked.loaders.load(asked.fetch, UUID(int=7))
+    async with asyncio.TaskGroup() as tasks:
+        other = tasks.create_task(many[0].others())
+        await asyncio.gather(*(asked.go_on(7) for asked in many for _ in range(3000)))
+        other.cancel()
+    slices = [len(list(group)) for kind, group in groupby(order) if kind == "own"]
+    # The first ones were free to go on at once.
+    assert max(slices[1:]) <= ENTRIES_AT_ONCE

@@ -7,10 +7,12 @@ from uuid import uuid4
 import pytest
 
 from app.api.context import Parts
-from app.api.execution import Operations, Request
+from app.api.documents import Prepared
+from app.api.execution import Answer, Operations, Request
 from app.api.limits import Limits
 from app.api.turns import SHORT, Turns
 from app.model.access import Principal
+from tests.graphql_server import Client
 
 
 async def test_a_key_with_many_documents_has_one_in_the_line() -> None:
@@ -79,3 +81,63 @@ async def test_the_loop_turns_between_new_documents(parts: Parts) -> None:
     counting.cancel()
     assert turned >= 20
     assert longest < whole / 4
+
+
+async def test_a_large_request_of_a_known_document_waits_for_its_turn_and_pays(
+    parts: Parts, admin: Client
+) -> None:
+    operations = Operations(parts, Limits())
+    principal = admin.principal
+    text = (
+        "query ($f: RestoreFilter) { viewer { name } hub { restores(filter: $f) { totalCount } } }"
+    )
+    small = Request(query=text, variables={"f": {}}, operation_name=None, size=100)
+    prepared = await operations.prepare(small, principal)
+    assert isinstance(prepared, Prepared)
+    await operations.execute(prepared, principal, operations.charge(prepared, principal))
+    assert (await operations.prepare(small, principal)).is_known
+    size = 64 * 1024
+    # Of fifty faults that carrying out would tell one is enough.
+    wrong = {"f": {f"k{number}": {} for number in range(900)}}
+    large = Request(query=text, variables=wrong, operation_name=None, size=size)
+    async with operations._turns.take(principal.key_id):
+        waiting = asyncio.create_task(operations.prepare(large, principal))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+    refused = await waiting
+    assert isinstance(refused, Answer)
+    [error] = refused.body["errors"]
+    assert error["extensions"]["code"] == "BAD_USER_INPUT"
+    assert refused.body["extensions"]["cost"]["requested"] == size // 64
+
+
+@pytest.mark.parametrize(
+    ("variables", "code"),
+    [
+        ({"f": {f"k{number}": 1 for number in range(1001)}}, "LIST_LIMIT"),
+        ({"unused": [[""] * 900 for _ in range(6)]}, "VALUES_LIMIT"),
+        ({f"v{number}": 1 for number in range(5001)}, "VALUES_LIMIT"),
+    ],
+)
+async def test_variables_have_limits_whatever_they_are_for(parts: Parts, variables, code) -> None:
+    id = uuid4()
+    anyone = Principal(hub_id=id, key_id=id, name="x", role=None, capabilities=frozenset())
+    request = Request(query="{ viewer { name } }", variables=variables, operation_name=None)
+    answer = await Operations(parts, Limits()).prepare(request, anyone)
+    assert isinstance(answer, Answer)
+    assert answer.body["errors"][0]["extensions"]["code"] == code
+
+
+async def test_what_asks_for_the_schema_alone_is_carried_out_by_turns(
+    parts: Parts, admin: Client
+) -> None:
+    operations = Operations(parts, Limits())
+    request = Request(query="{ __schema { types { name } } }", variables=None, operation_name=None)
+    prepared = await operations.prepare(request, admin.principal)
+    assert isinstance(prepared, Prepared)
+    async with operations._turns.take(admin.principal.key_id):
+        cost = operations.charge(prepared, admin.principal)
+        work = asyncio.create_task(operations.execute(prepared, admin.principal, cost))
+        await asyncio.sleep(0.05)
+        assert not work.done()
+    assert not (await work).refused

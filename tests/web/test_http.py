@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import orjson
 import pytest
+from starlette.routing import Route
 
 from app.api.context import Parts
 from app.postgres.pool import Database
@@ -394,3 +395,22 @@ async def test_where_nothing_is_the_refusal_is_json_too(
 ) -> None:
     response = await admin.http.request(method, path)
     assert (response.status_code, code_of(response)) == (status, code)
+
+
+async def test_who_waits_too_long_for_a_turn_gives_it_up(parts: Parts, admin: Client) -> None:
+    app = create_app(parts, deadline_seconds=0.2)
+    [operations] = [
+        route.endpoint._operations
+        for route in app.routes
+        if isinstance(route, Route) and route.path == "/graphql"
+    ]
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:
+        mine = replace(admin, http=http)
+        async with operations._turns.take(admin.principal.key_id):
+            late = await send(mine, {"query": NAME})
+        assert (late.status_code, code_of(late)) == (503, "TIME_LIMIT")
+        # The line is free once others had as long as the turn took.
+        async with asyncio.timeout(10):
+            while (await send(mine, {"query": NAME})).status_code != 200:
+                pass

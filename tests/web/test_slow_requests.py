@@ -5,6 +5,7 @@ import errno
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -204,3 +205,35 @@ def test_an_idle_connection_is_kept_for_longer_than_clients_and_balancers_do(par
     client = httpx.Limits().keepalive_expiry
     assert client is not None
     assert keeps > max(client, 60)
+
+
+async def test_small_answers_are_sent_at_once(parts: Parts) -> None:
+    """Without TCP_NODELAY each waits for what the client confirms only 40 ms later."""
+    wrapped = create_app(parts)
+    seen: list[int] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(cast(Any, connections).pop())
+        await wrapped(scope, receive, send)
+
+    connections: list[int] = []
+
+    class Watched(Connection):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            taken = transport.get_extra_info("socket")
+            connections.append(taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    outer = Starlette()
+    outer.state.stopping = asyncio.Event()
+    outer.mount("/", app)
+    server = make_server(outer)
+    server.config.http = Watched
+    with bind("127.0.0.1", 0) as listening:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(server.serve(sockets=[listening]))
+            place = f"http://127.0.0.1:{listening.getsockname()[1]}"
+            async with httpx.AsyncClient(trust_env=False) as client:
+                assert (await client.get(f"{place}/healthz")).status_code == 200
+            server.stop()
+    assert seen == [1]

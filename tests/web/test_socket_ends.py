@@ -252,3 +252,17 @@ async def test_a_server_that_stops_closes_with_1012(
             await opened.subscribe("1", FOLLOW, id=open_restore)
             assert (await opened.read())["type"] == "next"
         assert (await opened.wait_closed())[0] == 1012
+
+
+async def test_before_there_is_a_key_only_small_messages_are_read(
+    parts: Parts, admin: Client
+) -> None:
+    large = {"type": "ping", "payload": {"x": "y" * 20_000}}
+    async with serve(make_app(parts)) as place:
+        async with open_socket(place) as client:
+            await client.send(large)
+            assert (await client.wait_closed())[0] == 1009
+        async with open_socket(place) as client:
+            await client.init(admin.token)
+            await client.send(large)
+            assert (await client.wait_closed())[0] == 1009
