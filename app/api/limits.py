@@ -29,6 +29,7 @@ from graphql.language.parser import MAX_NESTING_DEPTH
 from app.api.introspection import SchemaSizes, price_introspection
 from app.api.paging import DEFAULT_PAGE, LARGEST_PAGE, read_limit
 from app.model.containers import MOST_LABELS
+from app.model.discovery import MOST_PROBLEMS
 from app.model.schedules import MOST_NEXT_RUNS
 
 LIVE_POINTS = 100
@@ -36,7 +37,13 @@ LIVE_POINTS = 100
 PREVIEW_POINTS = 500
 """What a dry run of retention costs, each time: it looks at all `LIVE` backups of a container."""
 ENTRIES: Mapping[str, int] = MappingProxyType(
-    {"labels": MOST_LABELS, "details": 10, "entries": LARGEST_PAGE}
+    {
+        "labels": MOST_LABELS,
+        "details": 10,
+        "entries": LARGEST_PAGE,
+        "problems": MOST_PROBLEMS,
+        "sources": 20,
+    }
 )
 """How many objects a field answers, as far as is known, that is a list and no connection."""
 

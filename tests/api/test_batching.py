@@ -60,11 +60,12 @@ INTEGRATION = """id name state keyId nextKeyId bucket prefix error { code } veri
 lastReconciledAt reconcile { running } recovery { running }"""
 CONTAINERS = f"""{{ containers(first: 10) {{ totalCount nodes {{
   id identifier name stateful state labels {{ name }} createdAt goesAt storedBytes
+  engine {{ id }} composeProject composeService sources {{ value }}
   lastBackup {{ id }} nextBackupAt overdueSince
   backupPolicy {{ updatedAt integration {{ {INTEGRATION} }}
     backup {{ command }} restore {{ command }} }}
   instances {{ totalCount nodes {{ id hostname state executor host folder scratch createdAt
-    engine {{ id }} engineContainer user variableNames inDoubtSince
+    engine {{ id }} engineContainer user variableNames inDoubtSince replica sources {{ value }}
     restorable {{ possible }} container {{ id }} }} }}
   backups(first: 5) {{ totalCount nodes {{ {BACKUP} }} }}
   restores(filter: {{states: [QUEUED]}}) {{ totalCount nodes {{ id }} }}
@@ -74,8 +75,8 @@ BACKUPS = f"""{{ hub {{ storedBytes
   backups(first: 100) {{ totalCount nodes {{ {BACKUP} }} }}
   restores(first: 100) {{ totalCount nodes {{ {RESTORE} }} }}
   integrations(first: 100) {{ totalCount nodes {{ {INTEGRATION} }} }}
-  engines(first: 100) {{ totalCount nodes {{ id name address host state version error {{ code }}
-    unreachableSince checkedAt createdAt }} }}
+  engines(first: 20) {{ totalCount nodes {{ id name address host state version error {{ code }}
+    unreachableSince checkedAt createdAt problems {{ message }} }} }}
   apiKeys(first: 100) {{ totalCount nodes {{ id name prefix role capabilities
     createdAt expiresAt revokedAt }} }}
   webhooks(first: 100) {{ totalCount nodes {{ id url kinds enabled pending lastDeliveredAt
