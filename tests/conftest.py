@@ -17,7 +17,7 @@ from app.postgres.embedded import EmbeddedPostgres
 from app.postgres.migrate import migrate
 from app.postgres.pool import Database
 
-pytest_plugins = ["tests.programs", "tests.engines", "tests.product_fixtures"]
+pytest_plugins = ["tests.programs", "tests.engines", "tests.recipe_boxes", "tests.product_fixtures"]
 
 GATEWAY_ROLE = "backup_gateway_gateway"
 WORKER_ROLE = "backup_gateway_worker"

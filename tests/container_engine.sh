@@ -9,7 +9,8 @@ set -euo pipefail
 install() {
   local packages=() policy=/usr/sbin/policy-rc.d
   command -v dockerd >/dev/null || packages+=(docker.io)
-  for package in podman conmon runc busybox-static curl; do
+  # The servers are those that are saved and restored in containers.
+  for package in podman conmon runc busybox-static curl postgresql-15 mariadb-server redis-server sqlite3; do
     dpkg -s "$package" >/dev/null 2>&1 || packages+=("$package")
   done
   [ ${#packages[@]} -gt 0 ] || return 0
@@ -17,6 +18,8 @@ install() {
   # The programs are wanted, not services that Debian starts.
   local own=
   [ -e $policy ] || { own=1; printf '#!/bin/sh\nexit 101\n' >$policy; chmod +x $policy; }
+  mkdir -p /etc/postgresql-common/createcluster.d
+  echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.d/no-cluster.conf
   apt-get update -qq
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
   [ -z "$own" ] || rm -f $policy

@@ -14,6 +14,7 @@ from app.__main__ import main
 from app.model.events import MEANINGS
 from app.model.labels import LABELS
 from app.model.objects import PartPlan
+from app.model.recipes import RECIPES
 from app.settings import ClientSettings, Settings, name_variable
 
 README = Path(__file__).parents[1] / "README.md"
@@ -104,6 +105,24 @@ def render_labels() -> str:
     return "\n".join(rows)
 
 
+def render_recipes() -> str:
+    rows = [
+        "| recipe | what it saves | needs | variables | to know | tested |",
+        "|---|---|---|---|---|---|",
+    ]
+    for recipe in RECIPES.values():
+        cells = (
+            f"`{recipe.name}`",
+            recipe.description,
+            ", ".join(f"`{program}`" for program in recipe.programs),
+            " ".join(f"`{variable.name}`: {variable.meaning}" for variable in recipe.variables),
+            " ".join(recipe.caveats),
+            "yes" if recipe.tested else "no",
+        )
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "commands": render_commands,
     "settings": render_settings,
@@ -111,6 +130,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "memory": render_memory,
     "events": render_events,
     "labels": render_labels,
+    "recipes": render_recipes,
 }
 
 

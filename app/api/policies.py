@@ -21,6 +21,7 @@ from app.api.verification_plans import (
 from app.errors import InvalidInput
 from app.model import policies as model
 from app.model.access import Capability
+from app.model.recipes import RECIPES, Recipe, find_recipe
 from app.model.schedules import DEFAULT_NEXT_RUNS, InstanceSelection, check_next_runs
 from app.model.sources import POLICY_VALUES
 from app.queries import integrations as integrations_queries
@@ -179,8 +180,10 @@ class BackupPolicy:
 
 @strawberry.input(description="How a container is saved.")
 class BackupCommandInput:
-    command: str = strawberry.field(
-        description=f"{_BACKUP_COMMAND} Not empty, at most 64 KiB, no NUL."
+    command: str | None = strawberry.field(
+        default=strawberry.UNSET,
+        description=f"{_BACKUP_COMMAND} Not empty, at most 64 KiB, no NUL. Absent or null: that of "
+        "`recipe`.",
     )
     timeout: timedelta = strawberry.field(
         default=model.DEFAULT_TIMEOUT, description=f"{_TIMEOUT}; 12 hours where absent."
@@ -205,8 +208,10 @@ class BackupCommandInput:
 
 @strawberry.input(description="How a backup is put back.")
 class RestoreCommandInput:
-    command: str = strawberry.field(
-        description=f"{_RESTORE_COMMAND} Not empty, at most 64 KiB, no NUL."
+    command: str | None = strawberry.field(
+        default=strawberry.UNSET,
+        description=f"{_RESTORE_COMMAND} Not empty, at most 64 KiB, no NUL. Absent or null: that "
+        "of `recipe`.",
     )
     timeout: timedelta = strawberry.field(
         default=model.DEFAULT_TIMEOUT, description=f"{_TIMEOUT}; 12 hours where absent."
@@ -228,8 +233,14 @@ class BackupPolicyInput:
     backup: BackupCommandInput = strawberry.field(description="How the container is saved.")
     restore: RestoreCommandInput | None = strawberry.field(
         default=strawberry.UNSET,
-        description="How a backup is put back. Without it backups are made, but none can be "
-        "restored.",
+        description="How a backup is put back. Null: backups are made, but none can be restored. "
+        "Absent: as `recipe` says, and like null without one.",
+    )
+    recipe: str | None = strawberry.field(
+        default=strawberry.UNSET,
+        description="The name of one of `Query.backupRecipes`, whose commands are taken where none "
+        "are given. The policy keeps the commands as they are now, not the name. Absent or null: "
+        "every command is given.",
     )
     enabled: bool = strawberry.field(default=True, description=f"{_ENABLED} True where absent.")
     retention: RetentionInput | None = strawberry.field(
@@ -306,13 +317,26 @@ class PolicyMutations:
 
 
 def read_policy(policy: BackupPolicyInput) -> model.NewPolicy:
-    restore, backup = given(policy.restore), policy.backup
+    recipe, backup = _read_recipe(given(policy.recipe)), policy.backup
+    restore = given(policy.restore)
+    if policy.restore is strawberry.UNSET and recipe is not None:
+        restore = RestoreCommandInput()
     return model.NewPolicy(
         integration_id=name_id("Integration", policy.integration_id),
-        backup_command=backup.command,
+        backup_command=_choose(
+            backup.command,
+            None if recipe is None else recipe.backup_command,
+            path=("policy", "backup", "command"),
+        ),
         backup_timeout=backup.timeout,
         min_bytes=backup.min_bytes,
-        restore_command=None if restore is None else restore.command,
+        restore_command=None
+        if restore is None
+        else _choose(
+            restore.command,
+            None if recipe is None else recipe.restore_command,
+            path=("policy", "restore", "command"),
+        ),
         restore_timeout=model.DEFAULT_TIMEOUT if restore is None else restore.timeout,
         restore_check=None if restore is None else given(restore.check),
         restore_safety_backup=restore is not None and restore.safety_backup,
@@ -324,3 +348,22 @@ def read_policy(policy: BackupPolicyInput) -> model.NewPolicy:
         retention=read_retention(given(policy.retention)),
         verification=read_verification(given(policy.verification)),
     )
+
+
+def _read_recipe(name: str | None) -> Recipe | None:
+    if name is None:
+        return None
+    recipe = find_recipe(name)
+    if recipe is None:
+        raise InvalidInput(
+            f"There is no such recipe; there are {', '.join(RECIPES)}.", path=("policy", "recipe")
+        )
+    return recipe
+
+
+def _choose(command: str | None, of_recipe: str | None, *, path: tuple[str, ...]) -> str:
+    """The command that was given, or else that of the recipe."""
+    chosen = of_recipe if given(command) is None else command
+    if chosen is None:
+        raise InvalidInput("Give the command, or a recipe that has one.", path=path)
+    return chosen

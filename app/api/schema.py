@@ -40,6 +40,7 @@ from app.api.loaders import Line
 from app.api.log_tails import LogSubscriptions
 from app.api.nodes import NodeKind
 from app.api.policies import PolicyMutations
+from app.api.recipes import RecipeQueries
 from app.api.reclaims import Reclaim
 from app.api.restores import Restore, RestoreMutations, RestoreQueries, RestoreSubscriptions
 from app.api.scalars import SCALARS
@@ -71,7 +72,9 @@ from app.queries import (
 @strawberry.type(
     description="What can be read. Every field names the capability that a key needs for it."
 )
-class Query(ViewerQueries, HubQueries, ContainerQueries, BackupQueries, RestoreQueries):
+class Query(
+    ViewerQueries, HubQueries, ContainerQueries, BackupQueries, RestoreQueries, RecipeQueries
+):
     pass
 
 

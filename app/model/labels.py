@@ -9,6 +9,7 @@ from app.errors import InvalidInput
 from app.model.containers import check_user, check_working_folder
 from app.model.durations import parse_duration
 from app.model.policies import NewPolicy, check_policy
+from app.model.recipes import RECIPES, find_recipe
 from app.model.retention import Retention
 from app.model.schedules import InstanceSelection
 from app.model.shell_syntax import find_syntax_error
@@ -18,6 +19,7 @@ from app.model.texts import check_identifier, check_name
 PREFIX: Final = "backup-gateway."
 MARK: Final = f"{PREFIX}container"
 """A container without this label is none of the gateway's business."""
+RECIPE: Final = f"{PREFIX}recipe"
 LONGEST_QUOTE: Final = 60
 _NOBODY: Final = UUID(int=0)
 
@@ -148,6 +150,11 @@ LABELS: Final = (
         meaning="the name of the integration that keeps the backups",
         default="the hub's only one",
         value="integration",
+    ),
+    LabelMeaning(
+        name="recipe",
+        meaning="one of the recipes, whose commands are taken where no label gives them",
+        default="none",
     ),
     _of_policy(
         "backup.command", "backup.command", "backup_command", "its output is the backup", ""
@@ -294,7 +301,8 @@ def read_labels(labels: Mapping[str, str], container: str) -> tuple[Labelled | N
     is_stateful = stateful != "false"
     places, instance_sources = _read_places(ours, complaints)
     before = len(complaints)
-    policy = _read_policy(ours, complaints) if is_stateful else None
+    said = _take_recipe(ours, complaints) if is_stateful else None
+    policy = None if said is None else _read_policy(said, complaints)
     return Labelled(
         identifier=identifier,
         name=name if "name" in sources else identifier,
@@ -325,6 +333,22 @@ def _read_places(
             found[name] = text
             sources[name] = ValueSource.LABEL
     return found, sources
+
+
+def _take_recipe(ours: Mapping[str, str], complaints: _Complaints) -> Mapping[str, str] | None:
+    """The labels with the commands of their recipe where none are given. None: there is none."""
+    name = ours.get(RECIPE)
+    if name is None:
+        return ours
+    recipe = find_recipe(name)
+    if recipe is None:
+        complaints.add("INVALID_LABEL", f"It is none of {', '.join(RECIPES)}.", RECIPE)
+        return None
+    commands = {
+        f"{PREFIX}backup.command": recipe.backup_command,
+        f"{PREFIX}restore.command": recipe.restore_command,
+    }
+    return commands | dict(ours)
 
 
 def _read_policy(ours: Mapping[str, str], complaints: _Complaints) -> LabelledPolicy | None:

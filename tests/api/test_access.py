@@ -30,6 +30,7 @@ NEEDS = {
     "containers": Capability.READ,
     "backup": Capability.READ,
     "restore": Capability.READ,
+    "backupRecipes": Capability.READ,
     "createBackup": Capability.BACK_UP,
     "cancelBackup": Capability.CANCEL,
     "updateBackup": Capability.PIN_BACKUPS,

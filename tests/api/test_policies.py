@@ -6,6 +6,7 @@ from uuid import uuid4
 import pytest
 
 from app.model.ids import encode_id
+from app.model.recipes import RECIPES
 from app.postgres.pool import Database
 from tests.builders import Stage, a_container, a_stage
 from tests.graphql_server import Client
@@ -160,3 +161,39 @@ async def test_an_integration_of_the_wrong_type_is_answered_like_none(
     [error] = answers[0]["errors"]
     assert (error["code"], error["path"]) == ("NOT_FOUND", ["policy", "integrationId"])
     assert answers == [answers[0]] * 3
+
+
+async def test_a_recipe_gives_the_commands_that_are_not_given(admin: Client, stage: Stage) -> None:
+    id = encode_id("Container", stage.container.id)
+    recipe = RECIPES["postgresql"]
+
+    async def commands(**policy: Any) -> tuple[str, str | None]:
+        answer = await admin.ask(CONFIGURE, id=id, policy=policy_of(stage, **policy))
+        assert answer["configureBackups"]["errors"] == []
+        made = answer["configureBackups"]["backupPolicy"]
+        return made["backup"]["command"], made["restore"] and made["restore"]["command"]
+
+    both = (recipe.backup_command, recipe.restore_command)
+    assert await commands(recipe="postgresql", backup={}) == both
+    assert await commands(recipe="postgresql", backup={}, restore={"command": None}) == both
+    assert await commands(recipe="postgresql", restore=None) == ("tar c .", None)
+    mixed = await commands(recipe="postgresql", backup={}, restore={"command": "tar x"})
+    assert mixed == (recipe.backup_command, "tar x")
+
+
+@pytest.mark.parametrize(
+    ("policy", "path"),
+    [
+        ({"backup": {}}, ["policy", "backup", "command"]),
+        ({"restore": {}}, ["policy", "restore", "command"]),
+        ({"backup": {}, "recipe": "oracle"}, ["policy", "recipe"]),
+    ],
+)
+async def test_a_command_is_given_or_that_of_a_recipe(
+    admin: Client, stage: Stage, policy: dict[str, Any], path: list[str]
+) -> None:
+    id = encode_id("Container", stage.container.id)
+    answer = await admin.ask(CONFIGURE, id=id, policy=policy_of(stage, **policy))
+    refused = answer["configureBackups"]
+    assert refused["backupPolicy"] is None
+    assert [error["path"] for error in refused["errors"]] == [path]
