@@ -2,7 +2,7 @@
 # A private container engine for the tests, with its own data and socket: real Docker or Podman, as
 # root on Debian, without network, service or registry.
 #   container_engine.sh install               ask apt for what is missing (both engines)
-#   container_engine.sh up|down docker|podman FOLDER
+#   container_engine.sh up|restart|down docker|podman FOLDER
 # Each may be called again at any time. FOLDER is short: a socket's path has room for 107 bytes.
 set -euo pipefail
 
@@ -47,7 +47,6 @@ reap() { # what an engine that was killed left: container processes, shims, moun
 
 start() {
   reap
-  rm -rf "$folder"
   mkdir -p "$folder"
   case $engine in
   docker)
@@ -129,12 +128,7 @@ images() {
   fi
 }
 
-down() {
-  if answers; then
-    for container in $(api 'http://engine/v1.41/containers/json?all=1' | grep -oE '"Id": ?"[0-9a-f]{64}"' | grep -oE '[0-9a-f]{64}'); do
-      LIMIT=60 api -X DELETE "http://engine/v1.41/containers/$container?force=1&v=1" >/dev/null || true
-    done
-  fi
+end() { # the engine's own process, as an operator would
   local pid
   if [ -f "$folder/pid" ] && pid=$(cat "$folder/pid") && grep -qa "$folder" "/proc/$pid/cmdline" 2>/dev/null; then
     kill "$pid" || true
@@ -143,6 +137,15 @@ down() {
       sleep 0.1
     done
   fi
+}
+
+down() {
+  if answers; then
+    for container in $(api 'http://engine/v1.41/containers/json?all=1' | grep -oE '"Id": ?"[0-9a-f]{64}"' | grep -oE '[0-9a-f]{64}'); do
+      LIMIT=60 api -X DELETE "http://engine/v1.41/containers/$container?force=1&v=1" >/dev/null || true
+    done
+  fi
+  end
   reap
   rm -rf "$folder"
 }
@@ -151,12 +154,16 @@ engine=${2:-} folder=${3:-} socket=${3:-}/socket
 case ${1:-} in
 install) install ;;
 up)
-  answers || start
+  answers || { rm -rf "$folder" && start; }
   images
+  ;;
+restart)
+  end
+  start
   ;;
 down) down ;;
 *)
-  echo "usage: $0 install | up|down docker|podman FOLDER" >&2
+  echo "usage: $0 install | up|restart|down docker|podman FOLDER" >&2
   exit 2
   ;;
 esac

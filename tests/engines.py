@@ -69,6 +69,10 @@ class RealEngine:
         rows = [row if len(row) > 1 else row[0].split(None, 2) for row in found["Processes"]]
         return sorted(args for _, state, args in rows if state[0] != "Z")
 
+    def restart(self) -> None:
+        """The engine itself; only one that no other test uses."""
+        _run_script("restart", self.kind, self.socket.parent)
+
     def say(self, container: str, action: str) -> None:
         """`stop`, `pause`, `unpause`, `start`, `kill`, `restart`."""
         self.ask("POST", f"/containers/{container}/{action}")
@@ -87,8 +91,12 @@ def _lock(run: int) -> Iterator[None]:
 
 
 def _call(action: str, kind: str, run: int) -> None:
+    _run_script(action, kind, Path(f"{BASE}{run}/{kind}"))
+
+
+def _run_script(action: str, kind: str, folder: Path) -> None:
     done = subprocess.run(
-        [str(SCRIPT), action, kind, f"{BASE}{run}/{kind}"],
+        [str(SCRIPT), action, kind, str(folder)],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -116,6 +124,16 @@ def real_engine() -> Callable[[str], RealEngine]:
     return find
 
 
+@pytest.fixture
+def own_engine(real_engine: Callable[[str], RealEngine]) -> Iterator[RealEngine]:
+    """A Docker engine of one test only."""
+    real_engine("docker")
+    folder = Path(f"{BASE}{_find_run()}/{os.getpid() % 10_000}")
+    _run_script("up", "docker", folder)
+    yield RealEngine(kind="docker", socket=folder / "socket")
+    _run_script("down", "docker", folder)
+
+
 def pytest_sessionfinish() -> None:
     if "PYTEST_XDIST_WORKER" in os.environ:
         return
@@ -125,8 +143,7 @@ def pytest_sessionfinish() -> None:
         run = int(folder.name[4:])
         # Also those of runs that were killed.
         if run == os.getpid() or not Path(f"/proc/{run}").exists():
-            for kind in PROGRAMS:
-                if (folder / kind).exists():
-                    _call("down", kind, run)
+            for one in folder.iterdir():
+                _run_script("down", one.name if one.name in PROGRAMS else "docker", one)
             shutil.rmtree(folder, ignore_errors=True)
             Path(f"{BASE}{run}.lock").unlink(missing_ok=True)

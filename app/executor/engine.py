@@ -124,7 +124,8 @@ class Engine:
             raise ExecutorUnavailable("What answers there is no container engine.") from error
 
     async def changes(self, label: str) -> AsyncGenerator[None]:
-        filters = quote(orjson.dumps({"type": ["container"], "label": [label]}))
+        # Podman takes a label only with its value here.
+        filters = quote(orjson.dumps({"type": ["container"]}))
         path = await self._versioned(f"/events?filters={filters}")
         patience = httpx.Timeout(self._timeout, read=_SILENCE)
         try:
@@ -136,7 +137,7 @@ class Engine:
                     raise EngineRefused(answer.status_code, _read_message(await answer.aread()))
                 yield
                 async for line in answer.aiter_lines():
-                    if _is_change(line):
+                    if _is_change(line, label):
                         yield
         except httpx.ReadTimeout:
             return
@@ -223,13 +224,16 @@ def _read_created(created: object) -> int:
     return created if isinstance(created, int) else 0
 
 
-def _is_change(line: str) -> bool:
-    """Whether an event tells of a container that changed, and not of a command in it."""
+def _is_change(line: str, label: str) -> bool:
+    """Whether an event tells that a container with the label changed, and not a command in it."""
     try:
         event = orjson.loads(line)
         action = str(event.get("Action") or event.get("status") or "")
+        attributes = (event.get("Actor") or {}).get("Attributes")
     except (orjson.JSONDecodeError, AttributeError):
         return bool(line.strip())
+    if isinstance(attributes, dict) and label not in attributes:
+        return False
     return action.partition(":")[0] not in _NO_CHANGES
 
 

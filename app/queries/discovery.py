@@ -54,6 +54,14 @@ async def instances(
     return found
 
 
+async def lock_instances(
+    connection: Connection, hub_id: UUID, container_id: UUID, limit: int
+) -> list[Instance]:
+    """The replicas that are known; nobody else changes them until the transaction ends."""
+    rows = await connection.fetch(_WORKERS["lock_instances"], hub_id, container_id, limit)
+    return [instances_queries.read(row) for row in rows]
+
+
 async def follow_instance(
     connection: Connection,
     hub_id: UUID,

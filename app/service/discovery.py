@@ -231,10 +231,8 @@ async def _write_instances(
     connection: Connection, look: _Resync, container: Container, replicas: Collection[Replica]
 ) -> None:
     engine = look.engine
-    found = await discovery.instances(
-        connection, look.engine.hub_id, [container.id], MOST_FOUND * 2
-    )
-    known = {instance.replica: instance for instance in found[container.id]}
+    found = await discovery.lock_instances(connection, engine.hub_id, container.id, MOST_FOUND * 2)
+    known = {instance.replica: instance for instance in found}
     for replica in replicas:
         before = known.get(replica.number)
         if before is None:

@@ -34,6 +34,17 @@ where hub_id = $1 and container_id = any ($2::uuid[]) and replica is not null an
 order by container_id asc, replica asc
 limit $3;
 
+-- name: lock_instances
+-- The replicas of a container that are known, for a change that nothing else may see half done.
+select id, hub_id, container_id, hostname, state, executor, host, folder, engine_id,
+    engine_container, command_user, variable_names, scratch, created_at, removed_at,
+    replica, sources
+from instances
+where hub_id = $1 and container_id = $2 and replica is not null and removed_at is null
+order by id asc
+limit $3
+for no key update;
+
 -- name: follow_instance
 -- The replica as its engine and labels say it; not one whose former run may still be going.
 update instances

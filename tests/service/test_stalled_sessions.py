@@ -11,6 +11,8 @@ from app.postgres.pool import Database
 from app.service.sweeps import end_stalled_sessions
 
 AT_ONCE = timedelta(0)
+GONE = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+"""What it is told that a connection has ended depends on how far its end has come."""
 
 
 async def log_in(stack: AsyncExitStack, dsn: str, name: str) -> asyncpg.Connection:
@@ -39,7 +41,7 @@ async def test_what_a_paused_process_locked_is_free_again(
         assert await end_stalled_sessions(worker_database, AT_ONCE) == 1
         async with asyncio.timeout(10):
             await other.execute("select count(*) from things")
-        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+        with pytest.raises(GONE):
             await ours.fetchval("select 1")
         assert await stranger.fetchval("select 1") == 1
         assert await idle.fetchval("select 1") == 1
