@@ -40,6 +40,7 @@ class Replica:
     id: str
     name: str
     state: InstanceState
+    created: int
     labelled: Labelled
 
     @property
@@ -101,14 +102,19 @@ def find(listed: Sequence[EngineContainer]) -> tuple[list[FoundContainer], list[
             continue
         project, service, number = _read_place(one.labels)
         replica = Replica(
-            number=number, id=one.id, name=one.name, state=one.state, labelled=labelled
+            number=number,
+            id=one.id,
+            name=one.name,
+            state=one.state,
+            created=one.created,
+            labelled=labelled,
         )
         groups[(project, service, labelled.identifier)].append((one, replica))
     found = list[FoundContainer]()
     owners = dict[str, FoundContainer]()
     for (project, service, identifier), members in groups.items():
         replicas = _choose(members, problems)
-        newest = max(members, key=lambda member: _by_age(member[0]))[1]
+        newest = max(replicas, key=_by_creation)
         group = FoundContainer(
             project=project,
             service=service,
@@ -128,6 +134,11 @@ def find(listed: Sequence[EngineContainer]) -> tuple[list[FoundContainer], list[
 
 def _by_age(one: EngineContainer) -> tuple[int, str]:
     return one.created, one.id
+
+
+def _by_creation(replica: Replica) -> tuple[int, int]:
+    """Engines tell whole seconds; of one second, the highest number came last."""
+    return replica.created, replica.number
 
 
 def _read_place(labels: Mapping[str, str]) -> tuple[str | None, str | None, int]:

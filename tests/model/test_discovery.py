@@ -54,10 +54,11 @@ def test_a_container_of_compose_run_is_no_replica():
 def test_the_replica_that_was_created_last_says_what_counts():
     name = "backup-gateway__name"
     old = box("a", number=1, created=5, **{name: "Old"})
-    new = box("b", number=2, created=6, **{name: "New"})
-    for listed in ([old, new], [new, old]):
-        [one], _ = find(listed)
-        assert one.labelled.name == "New"
+    for number, created, wanted in ((2, 6, "New"), (2, 4, "Old"), (2, 5, "New")):
+        new = box("A", number=number, created=created, **{name: "New"})
+        for listed in ([old, new], [new, old]):
+            [one], _ = find(listed)
+            assert one.labelled.name == wanted
 
 
 def test_who_runs_is_the_replica_else_the_oldest():
@@ -65,6 +66,10 @@ def test_who_runs_is_the_replica_else_the_oldest():
     first, second = box("b", created=2), box("c", created=3)
     found, problems = find([second, first, stopped])
     assert show(found) == [(None, None, "orders", [(1, "b")])]
+    # Its labels count, and not those of one that only says that it is the same.
+    other = box("c", created=3, **{"backup-gateway__name": "Other"})
+    [one], _ = find([first, other])
+    assert one.labelled.name == "orders"
     # One that is left over is no problem, another one that runs is.
     assert [(one.code, one.container) for one in problems] == [("DUPLICATE_CONTAINER", "name-c")]
 

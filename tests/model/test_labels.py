@@ -69,7 +69,7 @@ def test_every_label_is_read():
     assert (kept.max_age, kept.pre_restore_max_age) == (timedelta(days=90), timedelta(days=7))
     assert (kept.keep_last, kept.keep_hourly, kept.keep_daily) == (1, 2, 3)
     assert (kept.keep_weekly, kept.keep_monthly, kept.keep_yearly) == (4, 5, 6)
-    assert set(WHOLE) == {label.name for label in LABELS}
+    assert {*WHOLE, "recipe"} == {label.name for label in LABELS}
     # Each value of a policy but the verification can be said, and its source is known.
     assert set(labelled.policy.sources) == set(POLICY_VALUES) - {"verification"}
 
@@ -146,7 +146,7 @@ def test_what_has_no_data_has_no_policy():
 
 
 names = st.sampled_from([label.full_name for label in LABELS]) | st.text().map(PREFIX.__add__)
-texts = st.text() | st.sampled_from([*WHOLE.values(), "0", "x\0", "\ud800", "9" * 30])
+texts = st.text() | st.sampled_from([*WHOLE.values(), "redis", "0", "x\0", "\ud800", "9" * 30])
 
 
 @given(st.dictionaries(names | st.text(), texts), st.sampled_from(["orders", "", "x\n"]))
@@ -165,7 +165,7 @@ def test_whatever_labels_say_it_can_be_kept_or_is_told(labels, identifier):
     if labelled.policy is not None:
         check_policy(replace(labelled.policy.policy))
         kept.append(labelled.policy.integration or "")
-        assert f"{PREFIX}backup.command" in labels
+        assert {f"{PREFIX}backup.command", f"{PREFIX}recipe"} & labels.keys()
     assert not any("\0" in text for text in kept)
     assert all(text.encode() is not None for text in kept)
     # The order does not count, nor do labels of others.
