@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +17,7 @@ SERVICE: Final = "com.docker.compose.service"
 NUMBER: Final = "com.docker.compose.container-number"
 ONE_OFF: Final = "com.docker.compose.oneoff"
 LONGEST_PLACE: Final = 200
+SHORT_ID: Final = 12
 _NUMBER: Final = re.compile("[1-9][0-9]{0,4}")
 
 
@@ -76,11 +77,14 @@ def name_state(said: str) -> InstanceState:
             return InstanceState.STOPPED
 
 
-def find(listed: Sequence[EngineContainer]) -> tuple[list[FoundContainer], list[Problem]]:
+def find(
+    listed: Sequence[EngineContainer], of_api: Collection[str] = ()
+) -> tuple[list[FoundContainer], list[Problem]]:
     """Group what an engine lists; in the order of identifiers.
 
-    Containers of `docker compose run` are no replicas. Where several claim to be the same one, it
-    is the one that runs, else the oldest.
+    `of_api`: names and ids of those that are instances made through the API; they stay that only:
+    two runs in one place would not know of each other. Containers of `docker compose run` are no
+    replicas. Where several claim to be the same one, it is the one that runs, else the oldest.
     """
     problems = list[Problem]()
     if len(listed) > MOST_FOUND:
@@ -95,6 +99,10 @@ def find(listed: Sequence[EngineContainer]) -> tuple[list[FoundContainer], list[
     groups = defaultdict(list)
     for one in sorted(listed, key=_by_age)[:MOST_FOUND]:
         if one.labels.get(ONE_OFF, "").lower() == "true":
+            continue
+        if _is_of_api(one, of_api):
+            message = "It is an instance already, made through the API: its labels do not count."
+            problems.append(Problem(code="INSTANCE_OF_API", message=message, container=one.name))
             continue
         labelled, complaints = read_labels(one.labels, one.name)
         problems += complaints
@@ -130,6 +138,13 @@ def find(listed: Sequence[EngineContainer]) -> tuple[list[FoundContainer], list[
             continue
         found.append(group)
     return sorted(found, key=lambda one: one.labelled.identifier), problems
+
+
+def _is_of_api(one: EngineContainer, of_api: Collection[str]) -> bool:
+    """Engines know a container by its name, and by the beginning of its id."""
+    return one.name in of_api or any(
+        len(name) >= SHORT_ID and one.id.startswith(name) for name in of_api
+    )
 
 
 def _by_age(one: EngineContainer) -> tuple[int, str]:

@@ -42,6 +42,7 @@ PROBLEM_CODES: Final[Mapping[str, str]] = {
     "COMMAND_SYNTAX": "`sh` cannot read a command.",
     "NOT_JOINED": "Another container has the identifier: made through the API, or found elsewhere.",
     "DUPLICATE_CONTAINER": "Several containers there say that they are the same one.",
+    "INSTANCE_OF_API": "It is an instance already, made through the API.",
     "HOSTNAME_TAKEN": "An instance made through the API has the hostname.",
     "CONTAINER_DELETED": "It was deleted through the API, and is not taken up again as it is.",
     "INSTANCE_DELETED": "The instance was deleted through the API, and is not taken up again.",

@@ -33,7 +33,7 @@ async def watch_engines(parts: Parts) -> None:
         try:
             with parts.listener.subscribe("duty:watches") as mailbox:
                 while True:
-                    with contextlib.suppress(DatabaseUnavailable):
+                    try:
                         await _give_back(parts, watched, left)
                         taken = await engines.take_watches(
                             parts.database, parts.owner, parts.places, but=left, limit=MOST_WATCHED
@@ -42,6 +42,10 @@ async def watch_engines(parts: Parts) -> None:
                             watched.pop(id).cancel()
                         for id in taken.keys() - watched.keys():
                             watched[id] = tasks.create_task(_watch(parts, taken[id], id))
+                    except DatabaseUnavailable:
+                        log.warning("reading engines' events waits for the database")
+                    except Exception:
+                        log.exception("engines' events could not be taken up")
                     await mailbox.wait(RENEW_SECONDS)
         finally:
             for task in watched.values():

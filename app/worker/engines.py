@@ -37,7 +37,8 @@ async def _look(parts: Parts, due: DueEngine) -> None:
             host = await parts.engine_of(due.engine.hub_id, due.engine.id)
             version = await host.describe()
             seen = await _see(host, due)
-            found, problems = find(await host.list_labelled(MARK))
+            of_api = {one.container for one in due.instances}
+            found, problems = find(await host.list_labelled(MARK), of_api)
             problems += await resync(
                 parts.database, due.engine, found, most_jitter=parts.times.schedule_jitter
             )

@@ -85,6 +85,19 @@ def test_an_identifier_is_of_one_service_only():
     ]
 
 
+def test_what_is_an_instance_of_the_api_stays_that_only():
+    id = "0123456789abcdef" * 4
+    listed = [box(id), box("b", "other")]
+    for of_api in ([id], [id[:12]], [f"name-{id}"]):
+        found, problems = find(listed, of_api)
+        assert show(found) == [(None, None, "other", [(1, "b")])]
+        assert [(one.code, one.container) for one in problems] == [
+            ("INSTANCE_OF_API", f"name-{id}")
+        ]
+    # A short name is no id.
+    assert len(find(listed, [id[:2], "name", ""])[0]) == 2
+
+
 def test_what_is_too_much_is_left_out_and_told():
     found, problems = find([box(f"{n:04}", f"c{n}") for n in range(MOST_FOUND + 1)])
     assert len(found) == MOST_FOUND

@@ -116,6 +116,15 @@ class Scene:
                     return own
                 await asyncio.sleep(0.05)
 
+    async def delete(self, found):
+        await self.product.mutate(
+            "deleteContainer",
+            f"""mutation ($id: ID!, $confirm: String!) {{
+              deleteContainer(id: $id, confirm: $confirm) {{ {ERRORS} }} }}""",
+            id=found["id"],
+            confirm=found["identifier"],
+        )
+
     def allowed(self):
         return {"engines": ((str(self.product.hub_id), self.engine.address),)}
 
@@ -365,14 +374,7 @@ async def test_what_was_deleted_is_not_taken_up_again_as_it_is(product, make_sce
         again = await scene.states("orders", _1="RUNNING", _2="RUNNING")
         assert load_of(again).instance(1) == load.instance(1)
         assert load_of(again).instance(2) != load.instance(2)
-        await product.mutate(
-            "deleteContainer",
-            f"""mutation ($id: ID!, $confirm: String!) {{
-              deleteContainer(id: $id, confirm: $confirm) {{
-              {ERRORS} }} }}""",
-            id=load.id,
-            confirm=load.identifier,
-        )
+        await scene.delete(again)
         # Not even where it is scaled up.
         scene.run("orders", 3)
         await scene.problems(
@@ -402,3 +404,44 @@ async def test_an_engine_that_is_restarted_is_looked_at_anew(product, own_engine
         assert await scene.states("orders", _1="RUNNING") == first
         scene.run("more")
         await scene.states("more", _1="RUNNING")
+
+
+@pytest.mark.parametrize("product_settings", [{"delete_grace": timedelta(seconds=1)}])
+async def test_what_was_deleted_for_good_comes_back_new_when_it_is_made_anew(product, make_scene):
+    scene = make_scene("docker")
+    old = scene.run()
+    async with product.working(**scene.allowed()):
+        await scene.make()
+        first = await scene.states("orders", _1="RUNNING")
+        await scene.delete(first)
+        await scene.find("orders", lambda found: found is None)
+        await scene.problems(
+            until=lambda found: [one["code"] for one in found] == ["CONTAINER_DELETED"]
+        )
+        scene.run()
+        scene.remove(old)
+        second = await scene.states("orders", _1="RUNNING")
+        assert second["id"] != first["id"]
+        assert second["instances"]["nodes"][0]["id"] != first["instances"]["nodes"][0]["id"]
+
+
+async def test_what_is_an_instance_of_the_api_is_not_found(product, make_scene):
+    scene = make_scene("docker")
+    container = scene.run()
+    load = await product.workload(scene.name("mine"), backup="cat data", instances=0)
+    async with product.working(**scene.allowed()):
+        engine = await scene.make()
+        await scene.states("orders", _1="RUNNING")
+        await product.mutate(
+            "createInstance",
+            f"""mutation ($container: ID!, $engine: ID!, $there: String!) {{
+              createInstance(containerId: $container, hostname: "one", executor: "docker",
+                engineId: $engine, engineContainer: $there) {{ {ERRORS} }} }}""",
+            container=load.id,
+            engine=engine,
+            there=container[:12],
+        )
+        await scene.problems(
+            until=lambda found: [one["code"] for one in found] == ["INSTANCE_OF_API"]
+        )
+        await scene.states("orders", _1="GONE")
