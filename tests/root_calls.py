@@ -29,8 +29,8 @@ SAMPLES = {
     "Duration": '"PT1H"',
     "DateTime": '"2030-01-01T00:00:00Z"',
 }
-NEEDED = {"folder", "engineContainer"}
-"""Arguments that are optional, but without which a call is about nothing else."""
+NEEDED = {"folder", "engineContainer", "backup", "command"}
+"""Arguments and fields that are optional, but without which a call is about nothing else."""
 VALUES = {("createInstance", "executor"): '"docker"', ("createInstance", "folder"): '"/x"'}
 """What a call needs to be about all of its ids."""
 
@@ -117,7 +117,7 @@ class _Writer:
             fields = [
                 f"{name}: {self._write_value(field.type, name)}"
                 for name, field in type_.fields.items()
-                if _is_wanted(field)
+                if name in NEEDED or _is_wanted(field)
             ]
             return "{" + ", ".join(fields) + "}"
         if isinstance(type_, GraphQLEnumType):

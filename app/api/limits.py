@@ -30,7 +30,9 @@ from app.api.introspection import SchemaSizes, price_introspection
 from app.api.paging import DEFAULT_PAGE, LARGEST_PAGE, read_limit
 from app.model.containers import MOST_LABELS
 from app.model.discovery import MOST_PROBLEMS
+from app.model.recipes import RECIPES
 from app.model.schedules import MOST_NEXT_RUNS
+from app.model.sources import POLICY_VALUES
 
 LIVE_POINTS = 100
 """What a field costs, each time, whose argument `live: true` has Backblaze B2 asked."""
@@ -42,7 +44,9 @@ ENTRIES: Mapping[str, int] = MappingProxyType(
         "details": 10,
         "entries": LARGEST_PAGE,
         "problems": MOST_PROBLEMS,
-        "sources": 20,
+        "sources": len(POLICY_VALUES),
+        "backupRecipes": len(RECIPES),
+        "variables": 10,
     }
 )
 """How many objects a field answers, as far as is known, that is a list and no connection."""
