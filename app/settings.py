@@ -76,6 +76,7 @@ _ISO = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?")
 _ROLE = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _KEY_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _URL = re.compile(r"https?://[^\s/?#@]+")
+_DOCKER = re.compile(r"1|/\S+")
 
 
 def parse_duration(value: object) -> object:
@@ -246,6 +247,10 @@ class Settings(BaseSettings):
     """PostgreSQL 15 or newer to use instead of the embedded one"""
     pg_bin: Folder | None = Field(default=None, validation_alias="PG_BIN")
     """Folder with the `postgres` and `initdb` that the embedded server runs"""
+    docker: (
+        Annotated[str, AfterValidator(_matching(_DOCKER, "is 1, or the path of a socket"))] | None
+    ) = Field(default=None, validation_alias="DOCKER")
+    """With `up`: show the labelled containers of this machine's engine; 1, or its socket's path"""
     home: Folder = Field(default_factory=find_home)
     """Data folder (as root `/var/lib/backup-gateway`, else `~/.local/share/backup-gateway`)"""
     secret_key: Annotated[tuple[SealingKey, ...], NoDecode, BeforeValidator(parse_sealing_keys)] = (

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Mapping
+from enum import Enum, auto
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,9 +21,7 @@ START_TIMEOUT = 30.0
 _HERE = Path(__file__).parent
 _GUARD: Final = (_HERE / "container_guard.sh").read_text(encoding="ascii")
 _HUNT: Final = (_HERE / "container_hunt.sh").read_text(encoding="ascii")
-_KILLER: Final = (
-    'HUNT_WHO=commands; eval "$1" || exit 1; HUNT_WHO=all; eval "$1" || exit 1; echo clear'
-)
+_KILLER: Final = 'for HUNT_WHO in commands all; do eval "$1" || exit 1; done; echo clear $is_blind'
 _NO_DETACH: Final = ",".join(["ctrl-_", "ctrl-]"] * 8)
 """Podman obeys these keys in any input; so many in a row are in none by chance."""
 _HUNT_ROUNDS: Final = 100
@@ -31,9 +30,19 @@ _LOOK_PAUSE: Final = 0.2
 _WHO: Final[tuple[Mapping[str, Any], ...]] = (
     {"User": "0:0", "Privileged": True},
     {"User": "0:0"},
-    {},
 )
-"""As whom to kill: as one who sees and reaches everybody there, where that is allowed."""
+"""As whom to kill: as one who sees and reaches everybody there, where that is allowed.
+
+Root without privileges does not see what belongs to others. As whom the commands run comes last.
+"""
+
+
+class _Hunt(Enum):
+    CLEAR = auto()
+    """Nothing is left."""
+    BLIND = auto()
+    """Nothing is left of what could be seen, and not all could."""
+    FAILED = auto()
 
 
 class DockerExecutor:
@@ -141,9 +150,12 @@ class DockerExecutor:
         """Kill what is left of a run, its guard last. Raises ExecutorUnavailable."""
         container = str(trace.get("container", self._container))
         failure: ExecutorUnavailable | None = None
-        for who in _WHO:
+        own = {"User": self._user} if self._user else {}
+        for who in (*_WHO, own):
             try:
-                if await self._hunt_as(who, container, run_mark, trace):
+                found = await self._hunt_as(who, container, run_mark, trace)
+                # Nobody sees better than all did: what is left then had hidden from its own user.
+                if found is _Hunt.CLEAR or (found is _Hunt.BLIND and who is own):
                     return
             except EngineRefused as error:
                 # Podman may say for a moment that a container runs in which nothing can run.
@@ -164,8 +176,7 @@ class DockerExecutor:
         container: str,
         run_mark: str,
         trace: Mapping[str, str | int],
-    ) -> bool:
-        """Whether nothing is left."""
+    ) -> _Hunt:
         told = {
             "HUNT_RUN": _close_mark(run_mark),
             "HUNT_ROUNDS": _HUNT_ROUNDS,
@@ -193,9 +204,9 @@ class DockerExecutor:
                         said += data if kind == STDOUT else b""
                 finally:
                     wire.close()
-        if said == b"clear\n":
-            return True
-        return await self._is_over(container)
+        if said == b"clear\n" or await self._is_over(container):
+            return _Hunt.CLEAR
+        return _Hunt.BLIND if said == b"clear yes\n" else _Hunt.FAILED
 
     async def _is_over(self, container: str) -> bool:
         """Whether the container has ended, and with it all that ran there."""

@@ -14,6 +14,7 @@ import click
 
 from app.api.context import Parts as ApiParts
 from app.demo.bucket import make_bucket
+from app.demo.engine import find_socket, make_engine
 from app.demo.hub import find_demo, is_settled, make_demo
 from app.demo.instances import check_programs, make_instances
 from app.errors import DatabaseUnavailable, StartError
@@ -138,6 +139,8 @@ async def _start_and_run(settings: Settings, listening: socket.socket, ctrl_c: _
                 embedded_realm=embedded.b2.url if embedded else None,
             )
         )
+        if settings.docker is not None:
+            settings = await _show_engine(settings, settings.docker, api, embedded)
         work = await stack.enter_async_context(
             make_worker_parts(
                 settings,
@@ -158,6 +161,23 @@ async def _start_and_run(settings: Settings, listening: socket.socket, ctrl_c: _
 
         programs = _Programs(settings, api, Worker(work), embedded, server)
         await programs.run(listening, ctrl_c, greet)
+
+
+async def _show_engine(
+    settings: Settings, wanted: str, api: ApiParts, embedded: _Embedded | None
+) -> Settings:
+    """Give the demo's hub the engine of this machine, and allow it. Raises StartError."""
+    if embedded is None:
+        raise StartError(
+            "DOCKER is for the demo, which there is none of with DATABASE_URL: use createEngine and"
+            " BACKUP_GATEWAY_ENGINES."
+        )
+    address = f"unix://{find_socket(wanted)}"
+    admin = await keys.authenticate(api.database, embedded.token)
+    assert admin is not None
+    await make_engine(api.database, admin, address, sealer=api.sealer, host=settings.host_name)
+    allowed = (*settings.engines, (str(admin.hub_id), address))
+    return settings.model_copy(update={"engines": allowed})
 
 
 async def _settle(gateway: Database, hub_id: UUID) -> None:

@@ -328,3 +328,22 @@ async def test_an_exec_that_never_runs_is_killed_and_tried_once_more(make_box, m
     with pytest.raises(ExecutorUnavailable, match=r"does not answer \(no guard within 3 s\)"):
         await start(box, "echo never")
     assert box.left() == []
+
+
+@engines
+async def test_what_runs_as_somebody_else_than_root_is_killed_too(make_box, kind, until):
+    """Root without privileges does not see whose processes these are."""
+    box = make_box(kind, User="65534")
+    execution = await DockerExecutor(box.engine.connect(), container=box.id).start(
+        Command(shell="echo no >&2; exit 3", variables={}, run_mark=f"run-{uuid4()}-1"),
+        input_size=4_000_000,
+    )
+    while await execution.write_stdin(b"x" * 65536):
+        pass
+    assert await execution.end_stdin() > 0
+    assert await execution.wait() == Exit(code=3)
+    await execution.aclose()
+    assert box.left() == []
+    assert await execution.read_stderr(100) == b"no\n"
+    shapes = {name: SHAPES[name] for name in ("plain", "setsid", "without the mark")}
+    await kill_workers(box, shapes, until)
