@@ -62,7 +62,7 @@ class LogLevel(StrEnum):
 
 
 _OF_A_TEXT = ("body_bytes", "tokens", "operations", "depth", "aliases", "fields", "directives")
-_OF_A_REQUEST = ("nesting", "list", "page", "nodes", "cost")
+_OF_A_REQUEST = ("nesting", "list", "values", "page", "nodes", "cost")
 _OF_A_KEY = ("points_per_minute", "sockets", "subscriptions", "connections")
 LIMITS = (*_OF_A_TEXT, *_OF_A_REQUEST, *_OF_A_KEY, "socket_operations", "seconds")
 """What BACKUP_GATEWAY_LIMITS may name."""
@@ -76,7 +76,6 @@ _ISO = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?")
 _ROLE = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _KEY_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _URL = re.compile(r"https?://[^\s/?#@]+")
-_DOCKER = re.compile(r"1|/\S+")
 
 
 def parse_duration(value: object) -> object:
@@ -223,9 +222,6 @@ RoleName = Annotated[
 Folder = Annotated[Path, AfterValidator(Path.expanduser), AfterValidator(Path.absolute)]
 
 
-# --- the settings -----------------------------------------------------------------------------
-
-
 class Settings(BaseSettings):
     """What an operator may set. Each docstring below is a row of the README's table."""
 
@@ -247,9 +243,7 @@ class Settings(BaseSettings):
     """PostgreSQL 15 or newer to use instead of the embedded one"""
     pg_bin: Folder | None = Field(default=None, validation_alias="PG_BIN")
     """Folder with the `postgres` and `initdb` that the embedded server runs"""
-    docker: (
-        Annotated[str, AfterValidator(_matching(_DOCKER, "is 1, or the path of a socket"))] | None
-    ) = Field(default=None, validation_alias="DOCKER")
+    docker: str | None = Field(default=None, validation_alias="DOCKER")
     """With `up`: show the labelled containers of this machine's engine; 1, or its socket's path"""
     home: Folder = Field(default_factory=find_home)
     """Data folder (as root `/var/lib/backup-gateway`, else `~/.local/share/backup-gateway`)"""
@@ -320,7 +314,11 @@ class Settings(BaseSettings):
     """After this long without a renewal a worker ends its own runs; shorter than the lease"""
     start_within: Duration = timedelta(hours=24)
     """A run that no worker could start for this long ends `NOT_STARTED`"""
-    schedule_jitter: Annotated[Duration, Field(ge=timedelta(0), le=MOST_JITTER)] = MOST_JITTER
+    schedule_jitter: Annotated[
+        timedelta,
+        BeforeValidator(lambda value: timedelta(0) if value == "0s" else parse_duration(value)),
+        Field(le=MOST_JITTER),
+    ] = MOST_JITTER
     """How much later than due scheduled backups are made at most, so that not all begin at once"""
     output_close_seconds: PositiveFloat = 10.0
     """How long after a command's exit its output may stay open"""

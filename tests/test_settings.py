@@ -212,3 +212,8 @@ def test_a_realm_that_would_be_told_keys_in_the_clear_is_refused(
 def test_a_realm_by_https_or_on_loopback_is_taken(monkeypatch: pytest.MonkeyPatch, realm: str):
     monkeypatch.setenv("BACKUP_GATEWAY_B2_REALM", realm)
     assert read_settings().b2_realm == realm
+
+
+def test_the_jitter_of_schedules_can_be_switched_off(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("BACKUP_GATEWAY_SCHEDULE_JITTER", "0s")
+    assert read_settings().schedule_jitter == timedelta(0)

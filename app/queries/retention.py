@@ -7,6 +7,7 @@ from uuid import UUID
 
 from app.model.backups import BackupTrigger, StorageStatus
 from app.model.retention import Candidate
+from app.model.verifications import CONCLUSIVE
 from app.postgres.pool import Connection
 from app.postgres.statements import load
 
@@ -26,7 +27,9 @@ class Candidates:
 async def candidates(
     connection: Connection, hub_id: UUID, container_ids: Collection[UUID]
 ) -> Candidates:
-    rows = await connection.fetch(_SQL["candidates"], hub_id, list(container_ids))
+    rows = await connection.fetch(
+        _SQL["candidates"], hub_id, list(container_ids), sorted(CONCLUSIVE)
+    )
     found: dict[UUID, list[Candidate]] = {id: [] for id in container_ids}
     for row in rows:
         found[row["container_id"]].append(

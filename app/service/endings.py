@@ -281,6 +281,8 @@ def left_by(locked: LockedRun) -> dict[str, Any] | None:
 
 async def _compare_size(connection: Connection, backup: Backup, size: int) -> None:
     """Mark a backup that is much smaller than those before it of its instance, and tell of it."""
+    if backup.trigger is BackupTrigger.PRE_RESTORE:
+        return  # What is saved then is what was wrong.
     former = await runs.former_sizes(connection, backup, COMPARED)
     if not is_size_drop(size, former):
         return

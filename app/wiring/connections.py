@@ -19,8 +19,15 @@ UNSENT_BYTES = 128 * 1024
 """What the kernel takes that is not on its way yet: it would take some MB of each connection."""
 
 
+MOST_PIPELINED = 32
+"""Requests that wait in one connection for the answer to the one before them."""
+
 _AT_ONCE = struct.pack("ii", 1, 0)
 """A lingering of 0 s: what the kernel holds is dropped too, and the client is told by a reset."""
+
+
+class _TooMany(Exception):
+    pass
 
 
 class _Stall:
@@ -112,6 +119,8 @@ class Connection(HttpToolsProtocol):
         self.scope["extensions"] = {EXTENSION: self.offer()}  # type: ignore[dict-item]
 
     def on_headers_complete(self) -> None:
+        if len(self.pipeline) >= MOST_PIPELINED:
+            raise _TooMany  # The parser stops, and the connection ends with a 400.
         self._settle()
         super().on_headers_complete()
 

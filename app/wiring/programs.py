@@ -84,6 +84,8 @@ def make_server(app: Starlette) -> Server:
             http=Connection,
             ws=SocketConnection,
             ws_max_size=LARGEST_MESSAGE,
+            # Some hundred bytes would become megabytes before anybody could count them.
+            ws_per_message_deflate=False,
             lifespan="off",
             log_config=None,
             access_log=False,

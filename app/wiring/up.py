@@ -139,7 +139,8 @@ async def _start_and_run(settings: Settings, listening: socket.socket, ctrl_c: _
                 embedded_realm=embedded.b2.url if embedded else None,
             )
         )
-        if settings.docker is not None:
+        if settings.docker not in {None, "0"}:
+            assert settings.docker is not None
             settings = await _show_engine(settings, settings.docker, api, embedded)
         work = await stack.enter_async_context(
             make_worker_parts(

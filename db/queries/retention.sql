@@ -25,9 +25,12 @@ select
         (
             select verifications.state = 'FAILED'
             from verifications
+            inner join runs as tried on tried.id = verifications.id
             where verifications.hub_id = $1
                 and verifications.backup_id = backups.id
                 and verifications.state in ('PASSED', 'FAILED')
+                -- What was only in the way says nothing of the backup.
+                and (verifications.state = 'PASSED' or tried.error_code = any($3::text[]))
             order by verifications.created_at desc, verifications.id desc
             limit 1
         ),

@@ -237,6 +237,7 @@ where hub_id = $1 and id = $2;
 select size_bytes
 from backups
 where hub_id = $1 and container_id = $2 and instance_hostname = $3 and state = 'LIVE' and id <> $4
+    and trigger <> 'PRE_RESTORE'
 order by created_at desc, id desc
 limit $5;
 

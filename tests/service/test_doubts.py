@@ -144,6 +144,11 @@ async def test_a_backup_whose_verification_failed_is_no_good_one(
     older, newer = await a_backup_of_days(9), await a_backup_of_days(8)
     await keep(gateway, stage, max_age=2 * DAY)
     assert await codes_of(gateway, stage, [older, newer]) == ["OLDER_THAN_MAX_AGE", "LAST_GOOD"]
+    # One that only had something in its way says nothing of the backup.
+    order = await a_started_verification(gateway, worker, stage, newer)
+    away = StorageUnavailable("It is away.")
+    await fail_run(worker, order.run.id, order.run.epoch, error=away, exit_code=None)
+    assert await codes_of(gateway, stage, [older, newer]) == ["OLDER_THAN_MAX_AGE", "LAST_GOOD"]
     order = await a_started_verification(gateway, worker, stage, newer)
     await fail_run(worker, order.run.id, order.run.epoch, error=CheckFailed(), exit_code=1)
     assert await codes_of(gateway, stage, [older, newer]) == ["LAST_GOOD", "OLDER_THAN_MAX_AGE"]

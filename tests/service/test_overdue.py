@@ -152,6 +152,13 @@ async def test_a_backup_of_under_half_the_usual_size_is_marked_and_told(
     [event] = await events_of(owner, stage)
     assert event["kind"] == "BACKUP_SIZE_DROPPED"
     assert event["data"] == {"hostname": stage.instance.hostname, "sizeBytes": 499}
+    # What is saved before a restore is what was wrong: it neither tells of a drop nor counts.
+    async with owner.connection() as connection:
+        await connection.execute(
+            "update backups set trigger = 'PRE_RESTORE' where size_bytes >= 900"
+        )
+    last = await a_live_backup(gateway_database, worker_database, stage, size=300)
+    assert not last.size_dropped
 
 
 async def test_every_failed_backup_is_told_of_and_a_cancelled_one_is_not(

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from app.api.context import Parts
 from app.web.app import create_app
 from app.web.cutting import cut
-from app.wiring.connections import Connection
+from app.wiring.connections import MOST_PIPELINED, Connection
 from app.wiring.parts import bind
 from app.wiring.programs import GRACE_SECONDS, make_server
 from tests.graphql_server import Client
@@ -237,3 +237,28 @@ async def test_small_answers_are_sent_at_once(parts: Parts) -> None:
                 assert (await client.get(f"{place}/healthz")).status_code == 200
             server.stop()
     assert seen == [1]
+
+
+async def test_a_flood_of_requests_in_one_connection_is_cut(parts: Parts) -> None:
+    async with a_gateway(parts) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /healthz HTTP/1.1\r\nhost: gateway\r\n\r\n" * (10 * MOST_PIPELINED))
+        answers = await read_to_the_end(reader)
+        assert answers.count(b"HTTP/1.1") <= MOST_PIPELINED + 2
+        writer.close()
+
+
+async def test_messages_are_not_compressed(parts: Parts) -> None:
+    """Some hundred bytes would become megabytes before anybody could count them."""
+    async with a_gateway(parts) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        lines = ["GET /graphql HTTP/1.1", "host: gateway", "connection: upgrade"]
+        lines += ["upgrade: websocket", "sec-websocket-version: 13"]
+        lines += ["sec-websocket-protocol: graphql-transport-ws"]
+        lines += ["sec-websocket-extensions: permessage-deflate"]
+        lines += ["sec-websocket-key: " + "A" * 22 + "=="]
+        writer.write("\r\n".join([*lines, "", ""]).encode())
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 101 ")
+        assert b"permessage-deflate" not in head.lower()
+        writer.close()
