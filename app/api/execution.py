@@ -55,6 +55,8 @@ class Request:
 
 LARGE_BYTES = 16 * 1024
 """From which on a request takes long to read, whatever it asks for."""
+SMALL_BYTES = 1024
+"""Up to which variables cannot be wrong in ways that take long to tell."""
 _BYTES_A_POINT = 64
 
 
@@ -123,7 +125,7 @@ class Operations:
             if not prepared.is_known:
                 faults = self._schema.find_faults(prepared.document)
                 prepared = replace(prepared, faults=faults)
-            if request.size > LARGE_BYTES and not prepared.faults:
+            if request.size > SMALL_BYTES and not prepared.faults:
                 self._schema.check_values(prepared.operation, prepared.variables)
         except GraphQLError as error:
             price = max(self._price_refusal(text), _price_size(request))

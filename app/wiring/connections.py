@@ -19,6 +19,11 @@ UNSENT_BYTES = 128 * 1024
 """What the kernel takes that is not on its way yet: it would take some MB of each connection."""
 
 
+LARGEST_HEAD = 64 * 1024
+"""Bytes of a request's line and headers."""
+READ_BYTES = 64 * 1024
+FRAMES_BYTES = 8 * 1024
+"""That are read of a socket before others have their turn: it may be thousands of empty frames."""
 MOST_PIPELINED = 32
 """Requests that wait in one connection for the answer to the one before them."""
 
@@ -95,12 +100,14 @@ class Connection(HttpToolsProtocol):
 
     arrival_seconds = ARRIVAL_SECONDS
     stall_seconds = STALL_SECONDS
+    _head_bytes = 0
     _arrival: asyncio.TimerHandle | None = None
     _stall: _Stall
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._stall = _Stall(transport, self.stall_seconds)
+        _read_at_most(transport, READ_BYTES)
         self._expect()
 
     def offer(self) -> Cutting:
@@ -117,6 +124,16 @@ class Connection(HttpToolsProtocol):
         super().on_message_begin()
         self._stall.hurry(self.stall_seconds)
         self.scope["extensions"] = {EXTENSION: self.offer()}  # type: ignore[dict-item]
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._arrival is None:
+            self._head_bytes = 0
+            return
+        self._head_bytes += len(data)
+        if self._head_bytes > LARGEST_HEAD:
+            # The parser keeps all of a header until it has ended.
+            self._stall.cut()
 
     def on_headers_complete(self) -> None:
         if len(self.pipeline) >= MOST_PIPELINED:
@@ -150,6 +167,7 @@ class SocketConnection(WebSocketsSansIOProtocol):
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(transport)
         self._stall = _Stall(cast(asyncio.Transport, transport), self.stall_seconds)
+        _read_at_most(transport, FRAMES_BYTES)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stall.lose()
@@ -172,3 +190,9 @@ class SocketConnection(WebSocketsSansIOProtocol):
     def resume_writing(self) -> None:
         self._stall.end()
         super().resume_writing()
+
+
+def _read_at_most(transport: BaseTransport, size: int) -> None:
+    """How much asyncio reads of a connection in a turn of its loop, by its own attribute."""
+    if hasattr(transport, "max_size"):
+        transport.max_size = size

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -96,6 +97,10 @@ async def test_a_large_request_of_a_known_document_waits_for_its_turn_and_pays(
     assert isinstance(prepared, Prepared)
     await operations.execute(prepared, principal, operations.charge(prepared, principal))
     assert (await operations.prepare(small, principal)).is_known
+    medium = replace(small, variables={"f": {"k": 1, "l": 2}}, size=2000)
+    few = await operations.prepare(medium, principal)
+    assert isinstance(few, Answer)
+    assert len(few.body["errors"]) == 1
     size = 64 * 1024
     # Of fifty faults that carrying out would tell one is enough.
     wrong = {"f": {f"k{number}": {} for number in range(900)}}

@@ -1,6 +1,7 @@
 """Requests that come too slowly, or not at all, are cut: nobody holds a connection for ever."""
 
 import asyncio
+import contextlib
 import errno
 import socket
 from collections.abc import AsyncIterator
@@ -15,7 +16,13 @@ from starlette.types import Receive, Scope, Send
 from app.api.context import Parts
 from app.web.app import create_app
 from app.web.cutting import cut
-from app.wiring.connections import MOST_PIPELINED, Connection
+from app.wiring.connections import (
+    FRAMES_BYTES,
+    LARGEST_HEAD,
+    MOST_PIPELINED,
+    Connection,
+    _read_at_most,
+)
 from app.wiring.parts import bind
 from app.wiring.programs import GRACE_SECONDS, make_server
 from tests.graphql_server import Client
@@ -262,3 +269,29 @@ async def test_messages_are_not_compressed(parts: Parts) -> None:
         assert head.startswith(b"HTTP/1.1 101 ")
         assert b"permessage-deflate" not in head.lower()
         writer.close()
+
+
+async def test_a_head_without_end_is_cut(parts: Parts) -> None:
+    async with a_gateway(parts) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /healthz HTTP/1.1\r\nhost: gateway\r\nx-large: ")
+        with contextlib.suppress(ConnectionError):
+            for _ in range(64):
+                writer.write(b"x" * LARGEST_HEAD)
+                await writer.drain()
+            raise AssertionError("all of it was taken")
+        assert await read_to_the_end(reader) == b""
+        writer.close()
+
+
+async def test_others_have_a_turn_before_all_that_came_is_read() -> None:
+    """The attribute is asyncio's own: this fails where it goes."""
+    server = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0)
+    async with server:
+        transport, _ = await asyncio.get_running_loop().create_connection(
+            asyncio.Protocol, *server.sockets[0].getsockname()
+        )
+        assert transport.max_size > FRAMES_BYTES
+        _read_at_most(transport, FRAMES_BYTES)
+        assert transport.max_size == FRAMES_BYTES
+        transport.close()
