@@ -226,11 +226,14 @@ def compare(
         if record.backup_id in expected and _is_expected(record, started_at)
     ]
     findings: list[Finding] = []
+    # A loss that is known already says nothing of this listing.
+    known = {r.backup_id for r in expectations if r.storage_status is StorageStatus.MISSING}
     absent = 0
     for record in expectations:
         found = _judge_object(record, listed.get(record.object_name, ()))
         manifest = _judge_manifest(record, listed.get(manifest_name(record.object_name), ()))
-        absent += found is not None and found.detail is not DriftDetail.SIZE
+        is_absent = found is not None and found.detail is not DriftDetail.SIZE
+        absent += is_absent and record.backup_id not in known
         findings += [one for one in (found, manifest) if one is not None]
     removed = {(one.name, one.file_id) for one in pending}
     for version in versions:
@@ -241,7 +244,7 @@ def compare(
         unknown = _judge_version(version, by_name.get(base_of(version.name)), territory)
         if unknown is not None:
             findings.append(unknown)
-    return Comparison(findings=findings, records=len(expectations), absent=absent)
+    return Comparison(findings=findings, records=len(expectations) - len(known), absent=absent)
 
 
 def is_suspect(*, absent: int, records: int) -> bool:

@@ -194,6 +194,26 @@ RECORDS = st.lists(
 )
 
 
+def test_losses_that_are_known_make_no_listing_suspect():
+    lost = [record(number, status="MISSING") for number in range(40)]
+    there = [record(number) for number in range(40, 100)]
+    listed = [version(name_of(number)) for number in range(40, 99)]
+
+    def look(records):
+        found = compare(
+            listed,
+            records,
+            (),
+            territory=TERRITORY,
+            expected={one.backup_id for one in records},
+            started_at=STARTED,
+        )
+        return found.records, found.absent
+
+    assert look([*lost, *there]) == (60, 1)
+    assert look([record(number) for number in range(100)]) == (100, 41)
+
+
 @given(VERSIONS, RECORDS, st.integers(13, 40))
 def test_pages_of_any_size_say_what_the_whole_listing_says(versions, records, limit):
     versions = sorted(versions, key=lambda one: one.name.encode())

@@ -105,10 +105,13 @@ order by created_at asc, id asc
 limit $3;
 
 -- schedules.put
+-- missed and nobody has seen to is caught up first.
 insert into schedules (hub_id, container_id, due_at, next_at)
 values ($1, $2, $3, $4)
 on conflict (container_id) do update
-set due_at = excluded.due_at, next_at = excluded.next_at;
+set
+    due_at = case when schedules.next_at <= now() then schedules.due_at else excluded.due_at end,
+    next_at = case when schedules.next_at <= now() then schedules.next_at else excluded.next_at end;
 
 COMMIT;
 
