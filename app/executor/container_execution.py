@@ -19,6 +19,7 @@ _FIRST_SIGNALLED = 129
 _KILLED = Exit(code=137, signal=9)
 _MOST_OF_A_REASON = 300
 _END_WITHIN = 10.0
+_TURNS = 2
 
 
 class Outlet:
@@ -164,15 +165,15 @@ class ContainerExecution:
             return False
         assert self._sent + len(data) <= self._size
         try:
-            await _unless(self._refused, self._wire.send(data))
-        except OSError:
-            self._refused.set()
+            is_sent = await _unless(self._refused, self._wire.send(data))
         except asyncio.CancelledError:
             # Nobody knows how much of it was handed over: nothing may follow.
             self._refused.set()
             raise
-        if self._refused.is_set():
+        if not is_sent:
+            self._refused.set()
             return False
+        # Also where the command exited meanwhile: it may have read all of it.
         self._sent += len(data)
         return True
 
@@ -185,7 +186,8 @@ class ContainerExecution:
             return 0
         if self._sent < self._size:
             return self._size - self._sent
-        await _first(self._taken, self._exited, self._over)
+        # All was sent, and the guard goes on taking it when the command has exited.
+        await _first(self._taken, self._over)
         if not self._taken.is_set():
             return self._tell_unread(1)
         if not self._is_marked and not self._killing:
@@ -328,16 +330,23 @@ async def _first(*events: asyncio.Event) -> None:
             task.cancel()
 
 
-async def _unless(event: asyncio.Event, work: Awaitable[None]) -> None:
-    """Do the work, breaking it off where the event happens."""
+async def _unless(event: asyncio.Event, work: Awaitable[None]) -> bool:
+    """Do the work, breaking it off where the event happens. Returns whether all of it was done."""
     async with asyncio.TaskGroup() as tasks:
-        working = tasks.create_task(_await(work))
+        working = tasks.create_task(_is_done(work))
         watching = tasks.create_task(event.wait())
         await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+        # Both may have happened at once: what was done by then is told a turn of the loop later.
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
         watching.cancel()
-        if not working.done():
-            working.cancel()
+        working.cancel()
+    return not working.cancelled() and working.result()
 
 
-async def _await(work: Awaitable[None]) -> None:
-    await work
+async def _is_done(work: Awaitable[None]) -> bool:
+    try:
+        await work
+    except OSError:
+        return False
+    return True

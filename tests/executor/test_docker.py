@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import time
 from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -16,7 +17,7 @@ from uuid import uuid4
 import pytest
 
 from app.errors import ExecutorUnavailable, ExitUnknown
-from app.executor import docker
+from app.executor import container_execution, docker
 from app.executor.docker import DockerExecutor
 from app.executor.port import Command, Exit
 from tests.engines import RealEngine
@@ -347,3 +348,40 @@ async def test_what_runs_as_somebody_else_than_root_is_killed_too(make_box, kind
     assert await execution.read_stderr(100) == b"no\n"
     shapes = {name: SHAPES[name] for name in ("plain", "setsid", "without the mark")}
     await kill_workers(box, shapes, until)
+
+
+@engines
+async def test_a_command_that_ends_with_its_input_has_read_all_of_it(make_box, kind):
+    """It exits at its last byte, without waiting for an end; all of it is heard at once."""
+    box = make_box(kind)
+    executor = box.executor()
+    for number in range(20):
+        execution = await executor.start(
+            Command(shell="head -c 300000 >/dev/null", variables={}, run_mark=f"run-{number}-1"),
+            input_size=300_000,
+        )
+        assert await execution.write_stdin(b"x" * 262_144)
+        assert await execution.write_stdin(b"x" * 37_856)
+        # The loop is held up meanwhile, as on a crowded machine: both are seen in one turn.
+        time.sleep(0.05)  # noqa: ASYNC251
+        assert (await execution.end_stdin(), (await execution.wait()).code) == (0, 0)
+        await execution.aclose()
+
+
+async def test_what_was_sent_in_the_turn_in_which_it_was_refused_counts():
+    refused, sent = asyncio.Event(), asyncio.get_running_loop().create_future()
+
+    async def send():
+        await sent
+
+    doing = asyncio.create_task(container_execution._unless(refused, send()))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    refused.set()
+    sent.set_result(None)
+    assert await doing
+    refused.clear()
+    doing = asyncio.create_task(container_execution._unless(refused, asyncio.sleep(60)))
+    await asyncio.sleep(0)
+    refused.set()
+    assert not await doing
