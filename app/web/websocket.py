@@ -128,7 +128,11 @@ class _Session:
                 case "connection_init":
                     await self._init(message.get("payload"), tasks)
                 case "ping":
-                    await self._send(_with_payload("pong", message.get("payload")))
+                    pong = _with_payload("pong", message.get("payload"))
+                    try:
+                        await self._send(pong)
+                    except orjson.JSONEncodeError:
+                        raise _Closed(_BAD, "The payload is nested too deeply") from None
                 case "pong":
                     pass
                 case "subscribe":

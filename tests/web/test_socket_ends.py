@@ -266,3 +266,10 @@ async def test_before_there_is_a_key_only_small_messages_are_read(
             await client.init(admin.token)
             await client.send(large)
             assert (await client.wait_closed())[0] == 1009
+
+
+async def test_a_payload_that_cannot_be_sent_back_closes_with_4400(parts: Parts) -> None:
+    deep = '{"a":' * 300 + "1" + "}" * 300
+    async with serve(make_app(parts)) as place, open_socket(place) as client:
+        await client.send(f'{{"type": "ping", "payload": {deep}}}')
+        assert await client.wait_closed() == (4400, "The payload is nested too deeply")
