@@ -3,6 +3,7 @@
 The calls are made from the schema: a root field that is added is tried as well.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -138,7 +139,8 @@ async def test_what_belongs_to_another_hub_is_answered_like_what_is_not_there(pr
         )
         # A document that is not valid would be answered alike, too.
         assert response.json().get("data") is not None, (name, kind, response.text)
-        text = response.text
+        # Points come back by the minute, whatever is asked.
+        text = re.sub(r'"left":[0-9]+', '"left":0', response.text)
         for known, identifier in ids.items():
             text = text.replace(identifier, f"<{known}>")
         return text
